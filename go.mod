@@ -1,0 +1,3 @@
+module rtmps-edge
+
+go 1.26
