@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"rtmps-edge/authz"
+)
+
+// Kind tells Events apart.
+type Kind uint8
+
+// Each Accepted is followed by exactly one Refused or Started, each Started by
+// exactly one Ended, all of the same session.
+const (
+	Accepted Kind = iota + 1
+	Refused
+	Started
+	Ended
+)
+
+// Stage is the part of the session's straight line in which it was refused.
+type Stage string
+
+// The stages in their order.
+const (
+	StageAdmit     Stage = "admit"     // limits and networks, before TLS
+	StageTLS       Stage = "tls"       // TLS handshake
+	StageRTMP      Stage = "rtmp"      // RTMP handshake and commands
+	StageAuthorize Stage = "authorize" // the authorizer's answer
+	StageOrigin    Stage = "origin"    // dialing and opening the origin
+	StageApprove   Stage = "approve"   // telling the client
+)
+
+// Side is who ended a running stream.
+type Side string
+
+// The sides.
+const (
+	SideClient Side = "client"
+	SideOrigin Side = "origin"
+	SideEdge   Side = "edge"
+)
+
+// Event is what happened to one session. Strings that come from the client are
+// its own text: an Observer escapes them as its output needs. There is never a
+// credential in an Event: App has no query, Name is the granted one.
+type Event struct {
+	Kind       Kind
+	Time       time.Time
+	Session    string // unique in this process
+	Listener   string // its configured address
+	Client     netip.AddrPort
+	ServerName string // TLS server name, "" without one
+	TLS        string // "TLS 1.3" …, "" on a plain listener
+	Encoder    string // flashVer of the client
+
+	// Known from the moment the client has asked.
+	Action authz.Action
+	App    string
+	// Fingerprint stands for the credential, in refusals.
+	Fingerprint string
+
+	// Known from the moment the request was granted.
+	Subject string
+	Name    string
+	Origin  string
+	Server  string // the origin's server that took the stream
+
+	// Refused.
+	Stage Stage
+	// Ended.
+	Side Side
+	// Refused and Ended: a short fixed phrase in lower case, safe as a label.
+	Reason string
+	// Err is the cause in detail, for the log; may be nil.
+	Err error
+
+	// Ended: payload as it passed through the edge.
+	BytesIn, BytesOut int64 // received from the client; sent to the client
+	Duration          time.Duration
+}
+
+// Observer hears every Event, in the order of each session, from the session's
+// own goroutine: it must return soon and must not panic.
+type Observer interface{ Observe(Event) }
