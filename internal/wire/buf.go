@@ -1,0 +1,89 @@
+// Package wire moves bytes between sockets and pooled buffers: read-ahead
+// below TLS, gathered writes, and no buffer held by a connection that waits.
+package wire
+
+import "sync"
+
+const (
+	// BufSize is the size of a pooled buffer. One read fetches up to so much:
+	// fewer system calls than one per TLS record, and two such buffers still
+	// fit the cache of one core.
+	BufSize = 64 << 10
+
+	// keepSize is what a Buf keeps by itself while it waits for more. It holds
+	// the longest incomplete chunk header (3 + 11 + 4 bytes, and the 4 that are
+	// peeked at behind it) with room to spare.
+	keepSize = 24
+)
+
+type storage [BufSize]byte
+
+var pool = sync.Pool{New: func() any { return new(storage) }}
+
+// Buf is a window onto received bytes. Its storage comes from a pool when there
+// is something to hold and goes back when there is not. The zero value is
+// empty. It has one owner and is not safe for concurrent use.
+type Buf struct {
+	s    *storage
+	r, w int
+	keep [keepSize]byte // the unread rest while s is nil: keep[:w], r = 0
+}
+
+// Bytes returns the unread bytes. They are valid until the next fill or Release.
+func (b *Buf) Bytes() []byte {
+	if b.s == nil {
+		return b.keep[b.r:b.w]
+	}
+	return b.s[b.r:b.w]
+}
+
+// Len returns how many bytes are unread.
+func (b *Buf) Len() int { return b.w - b.r }
+
+// Consume marks n bytes as read. It panics if there are fewer.
+func (b *Buf) Consume(n int) {
+	if n < 0 || n > b.w-b.r {
+		panic("wire: Consume beyond the buffer")
+	}
+	b.r += n
+}
+
+// Space returns room for more bytes, after moving the unread ones to the
+// front; storage is taken from the pool if there is none. It is empty only when
+// BufSize bytes are unread.
+func (b *Buf) Space() []byte {
+	switch {
+	case b.s == nil:
+		s := pool.Get().(*storage)
+		b.w = copy(s[:], b.keep[b.r:b.w])
+		b.r, b.s = 0, s
+	case b.r > 0:
+		b.w = copy(b.s[:], b.s[b.r:b.w])
+		b.r = 0
+	}
+	return b.s[b.w:]
+}
+
+// Extend adds the first n bytes of what Space returned to the unread ones.
+func (b *Buf) Extend(n int) { b.w += n }
+
+// Park gives the storage back to the pool if the unread rest is small enough
+// to be kept without it. It is called before a wait of unknown length.
+func (b *Buf) Park() {
+	if b.s == nil || b.w-b.r > keepSize {
+		return
+	}
+	b.w = copy(b.keep[:], b.s[b.r:b.w])
+	b.r = 0
+	pool.Put(b.s)
+	b.s = nil
+}
+
+// Release forgets the unread bytes and gives the storage back.
+func (b *Buf) Release() {
+	if b.s != nil {
+		pool.Put(b.s)
+		b.s = nil
+	}
+	b.r, b.w = 0, 0
+}
