@@ -1,0 +1,218 @@
+package ratelimit
+
+import (
+	"context"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// paced reads chunks as fast as the Pacer allows, and returns the bytes that
+// passed in d.
+func paced(t *testing.T, p *Pacer, chunk int, d time.Duration) int {
+	t.Helper()
+	n := 0
+	for end := time.Now().Add(d); time.Now().Before(end); n += chunk {
+		wait(t, p, chunk)
+	}
+	return n
+}
+
+func wait(t *testing.T, p *Pacer, n int) time.Duration {
+	t.Helper()
+	start := time.Now()
+	if err := p.Wait(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+func TestMeanHolds(t *testing.T) {
+	for _, bitrate := range []int64{500_000, 8_000_000, 50_000_000} {
+		for _, chunk := range []int{1400, 4096, 65536, 1 << 20} {
+			synctest.Test(t, func(t *testing.T) {
+				p := NewPacer(PacerConfig{Bitrate: bitrate})
+				wait(t, p, int(p.burst())) // the burst is extra, and once
+				n := paced(t, p, chunk, 10*time.Second)
+				want := float64(bitrate) / 8 * 10
+				if off := math.Abs(float64(n)-want) / want; off > 0.02 && math.Abs(float64(n)-want) > float64(chunk) {
+					t.Errorf("%d bit/s in chunks of %d: %d bytes in 10 s, off by %.1f %%", bitrate, chunk, n, 100*off)
+				}
+			})
+		}
+	}
+}
+
+func TestNoLatencyBelowTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(PacerConfig{Bitrate: 8_000_000})
+		for i := range 600 { // 20 s at 30 frames/s, 95 % of the rate, keyframes of ten frames' size
+			size := 8_000_000 / 8 * 95 / 100 / 30 * 50 / 59
+			if i%50 == 0 {
+				size *= 10
+			}
+			if d := wait(t, p, size); d != 0 {
+				t.Fatalf("frame %d waited %v", i, d)
+			}
+			time.Sleep(time.Second / 30)
+		}
+	})
+}
+
+func TestBurst(t *testing.T) {
+	for bitrate, want := range map[int64]int{
+		500_000:    MinBurst,
+		8_000_000:  500_000, // BurstTime at the rate
+		80_000_000: 5_000_000,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := NewPacer(PacerConfig{Bitrate: bitrate})
+			time.Sleep(time.Hour) // time does not make it larger
+			if d := wait(t, p, want); d != 0 {
+				t.Errorf("%d bit/s: the burst waited %v", bitrate, d)
+			}
+			second := int(bitrate / 8)
+			if d := wait(t, p, second); d < time.Second || d > time.Second+time.Microsecond {
+				t.Errorf("%d bit/s: a second's worth waited %v", bitrate, d)
+			}
+		})
+	}
+}
+
+func TestDebtIsCarried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(PacerConfig{Bitrate: 8_000_000})
+		if d := wait(t, p, 500_000+10_000_000).Round(time.Millisecond); d != 10*time.Second {
+			t.Errorf("20 bursts waited %v", d)
+		}
+		// Debts that are too short for a sleep are slept together.
+		var slept time.Duration
+		for range 1000 {
+			slept += wait(t, p, 100) // 0.1 ms each
+		}
+		if slept < 98*time.Millisecond || slept > 101*time.Millisecond {
+			t.Errorf("100 ms in small pieces: %v", slept)
+		}
+	})
+}
+
+func TestSetBitrateReachesWhoWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		bitrate int64
+		want    time.Duration
+	}{
+		"faster":    {80_000_000, time.Second + 900*time.Millisecond},
+		"unlimited": {0, time.Second},
+		"slower":    {4_000_000, time.Second + 18*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := NewPacer(PacerConfig{Bitrate: 8_000_000})
+				go func() {
+					time.Sleep(time.Second)
+					p.SetBitrate(c.bitrate)
+				}()
+				if d := wait(t, p, 500_000+10_000_000).Round(time.Millisecond); d != c.want {
+					t.Errorf("waited %v, want %v", d, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestSetBitrateFromUnlimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(PacerConfig{})
+		wait(t, p, 1<<30)
+		p.SetBitrate(8_000_000)
+		if d := wait(t, p, 500_000); d != 0 {
+			t.Errorf("what passed without a limit was charged: waited %v", d)
+		}
+		if d := wait(t, p, 1_000_000).Round(time.Millisecond); d != time.Second {
+			t.Errorf("waited %v", d)
+		}
+	})
+}
+
+func TestNoLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, p := range []*Pacer{nil, NewPacer(PacerConfig{}), NewPacer(PacerConfig{Bitrate: -1})} {
+			if d := wait(t, p, math.MaxInt); d != 0 {
+				t.Errorf("waited %v", d)
+			}
+		}
+	})
+}
+
+func TestExtremes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fastest := NewPacer(PacerConfig{Bitrate: int64(MaxBitrate)})
+		if d := wait(t, fastest, 1<<30); d != 0 {
+			t.Errorf("1 GiB at 1 Tbit/s waited %v", d)
+		}
+		slowest := NewPacer(PacerConfig{Bitrate: 1})
+		if d := wait(t, slowest, -1); d != 0 {
+			t.Errorf("a negative count waited %v", d)
+		}
+		want := 8 * 3600 * time.Second // longer than maxPause
+		if d := wait(t, slowest, MinBurst+3600).Round(time.Second); d != want {
+			t.Errorf("waited %v, want %v", d, want)
+		}
+	})
+}
+
+func TestWaitEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(PacerConfig{Bitrate: 8_000_000})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := p.Wait(ctx, 500_000+10_000_000); err != context.DeadlineExceeded {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("ended after %v", d)
+		}
+		if d := wait(t, p, 0).Round(time.Millisecond); d != 9*time.Second {
+			t.Errorf("the bytes stay charged: waited %v", d)
+		}
+	})
+}
+
+func TestTwoReadersShareTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(PacerConfig{Bitrate: 8_000_000})
+		wait(t, p, 500_000)
+		done := make(chan int)
+		for range 2 {
+			go func() {
+				n := 0
+				for end := time.Now().Add(10 * time.Second); time.Now().Before(end); n += 10_000 {
+					_ = p.Wait(context.Background(), 10_000)
+				}
+				done <- n
+			}()
+		}
+		if n := <-done + <-done; n < 9_800_000 || n > 10_200_000 {
+			t.Errorf("%d bytes in 10 s", n)
+		}
+	})
+}
+
+func TestWaitDoesNotAllocate(t *testing.T) {
+	p := NewPacer(PacerConfig{Bitrate: int64(MaxBitrate)})
+	ctx := context.Background()
+	if n := testing.AllocsPerRun(1000, func() { _ = p.Wait(ctx, 1) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkWait(b *testing.B) {
+	p := NewPacer(PacerConfig{Bitrate: int64(MaxBitrate)})
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = p.Wait(ctx, 1)
+	}
+}
