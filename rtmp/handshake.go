@@ -1,0 +1,111 @@
+package rtmp
+
+import (
+	"bytes"
+	"crypto/rand"
+	"io"
+)
+
+// SPEC §5.2: C0 and S0 are one byte, the other parts 1536.
+const (
+	version       = 3
+	handshakeSize = 1536
+)
+
+// acceptHandshake is the server's side. S1 is in the simple form, bytes 4–7
+// zero: with anything else ffmpeg players verify a digest. C2 is not compared:
+// real clients send garbage.
+func (c *Conn) acceptHandshake() error {
+	c0, err := c.peekByte()
+	if err != nil {
+		return err
+	}
+	if c0 != version {
+		return refuseVersion(c0)
+	}
+	c0c1, err := c.readFull(1 + handshakeSize)
+	if err != nil {
+		return err
+	}
+	reply := make([]byte, 0, 1+2*handshakeSize)
+	reply = append(reply, version)
+	reply = appendRandom(reply)
+	reply = append(reply, c0c1[1:]...) // S2 echoes C1
+	if _, err := c.rw.Write(reply); err != nil {
+		return err
+	}
+	_, err = c.readFull(handshakeSize)
+	return err
+}
+
+// refuseVersion says what was taken for C0.
+func refuseVersion(c0 byte) error {
+	switch c0 {
+	case 6, 8, 9:
+		return breach("encrypted RTMP (RTMPE, version %d) is not served; use rtmps://", c0)
+	case 'G', 'P', 'H', 'C', 'O', 'D':
+		return breach("HTTP or RTMPT was sent to an RTMP port")
+	case 0x16:
+		return breach("TLS was sent to a plain RTMP port, or twice")
+	}
+	return breach("handshake version %d instead of 3", c0)
+}
+
+// openHandshake is the client's side, in the simple form that every origin
+// takes. first is sent together with C2.
+func (c *Conn) openHandshake(first []byte) error {
+	c0c1 := append(make([]byte, 0, 1+handshakeSize), version)
+	if _, err := c.rw.Write(appendRandom(c0c1)); err != nil {
+		return err
+	}
+	s0, err := c.peekByte()
+	if err != nil {
+		return err
+	}
+	if s0 != version {
+		return breach("the origin answers with handshake version %d instead of 3: not an RTMP server?", s0)
+	}
+	s0s1, err := c.readFull(1 + handshakeSize)
+	if err != nil {
+		return err
+	}
+	c2 := append(bytes.Clone(s0s1[1:]), first...)
+	if _, err := c.readFull(handshakeSize); err != nil { // S2, not compared
+		return err
+	}
+	_, err = c.rw.Write(c2)
+	return err
+}
+
+// appendRandom appends C1 or S1: time and version zero, the rest random.
+func appendRandom(b []byte) []byte {
+	n := len(b)
+	b = append(b, make([]byte, handshakeSize)...)
+	_, _ = rand.Read(b[n+8:]) // never fails
+	return b
+}
+
+// peekByte waits for the first byte.
+func (c *Conn) peekByte() (byte, error) {
+	for c.in.Len() == 0 {
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	return c.in.Bytes()[0], nil
+}
+
+// readFull reads n bytes; they are valid until the next read.
+func (c *Conn) readFull(n int) ([]byte, error) {
+	for c.in.Len() < n {
+		if err := c.fill(); err != nil {
+			if err == io.EOF && c.in.Len() > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	p := c.in.Bytes()[:n]
+	c.in.Consume(n)
+	return p, nil
+}

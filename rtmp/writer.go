@@ -1,0 +1,220 @@
+package rtmp
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"rtmps-edge/internal/wire"
+)
+
+const (
+	// copyBelow is the length from which a slice is written where it lies
+	// instead of being copied behind its header: below it, a place in the
+	// writev costs more than the copy.
+	copyBelow = 512
+	// scratchBytes and scratchSlices are what one flush gathers at most:
+	// headers and short payloads, and slices of long ones. A window of input
+	// in chunks of 128 bytes is copied into it in a few flushes.
+	scratchBytes  = 16 << 10
+	scratchSlices = 128
+)
+
+// scratch is what a writer needs between two flushes, and only then.
+type scratch struct {
+	text   [scratchBytes]byte
+	n      int
+	slices [scratchSlices][]byte
+	out    net.Buffers
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// writer writes messages in one canonical form: contiguous, on fixed chunk
+// streams, each with a header of format 0, so that it depends on nothing
+// written before and every parser reads it alike.
+type writer struct {
+	rw io.Writer
+	wb wire.Writer // rw, where it can write many slices
+
+	mu    sync.Mutex // held from the first gathered byte to the flush
+	chunk uint32
+	s     *scratch
+	err   error
+
+	// The message in progress.
+	left      uint32 // payload still to come
+	chunkLeft uint32
+	csid      uint8
+	time      uint32
+
+	// Control messages that wait for the next boundary between messages. There
+	// is one place for each, so that no flood can grow them.
+	ack  atomic.Uint64 // 1<<32 | bytes received
+	pong atomic.Uint64 // 1<<32 | the ping's time
+
+	sent atomic.Int64
+	// blocked counts up before and after each write: odd = in a write.
+	blocked atomic.Uint32
+}
+
+// begin starts a message of length bytes; body must follow with them all.
+func (w *writer) begin(typ uint8, time, msid, length uint32) {
+	w.csid, w.time, w.left = csidOf(typ), time, length
+	w.chunkLeft = min(w.chunk, length)
+	var h [16]byte
+	b := append(h[:0], w.csid)
+	b = appendUint24(b, min(time, 0xFFFFFF))
+	b = appendUint24(b, length)
+	b = binary.LittleEndian.AppendUint32(append(b, typ), msid)
+	w.add(w.appendExtended(b))
+}
+
+// body adds payload of the message in progress. p must stay as it is until
+// the next flush.
+func (w *writer) body(p []byte) {
+	for len(p) > 0 {
+		if w.chunkLeft == 0 {
+			w.chunkLeft = min(w.chunk, w.left)
+			var h [8]byte
+			w.add(w.appendExtended(append(h[:0], 3<<6|w.csid)))
+		}
+		n := min(uint32(len(p)), w.chunkLeft)
+		w.add(p[:n])
+		p = p[n:]
+		w.chunkLeft -= n
+		w.left -= n
+	}
+}
+
+// message adds a whole message.
+func (w *writer) message(typ uint8, time, msid uint32, payload []byte) {
+	w.begin(typ, time, msid, uint32(len(payload)))
+	w.body(payload)
+}
+
+func (w *writer) appendExtended(b []byte) []byte {
+	if w.time >= 0xFFFFFF {
+		b = binary.BigEndian.AppendUint32(b, w.time)
+	}
+	return b
+}
+
+// add gathers p: copied if short, referred to if long.
+func (w *writer) add(p []byte) {
+	if w.s == nil {
+		w.s = scratches.Get().(*scratch)
+		w.s.n, w.s.out = 0, w.s.slices[:0]
+	}
+	s := w.s
+	if len(s.out) == len(s.slices) || len(p) < copyBelow && s.n+len(p) > len(s.text) {
+		w.write()
+		w.add(p)
+		return
+	}
+	if len(p) >= copyBelow {
+		s.out = append(s.out, p)
+		return
+	}
+	from := s.n
+	s.n += copy(s.text[from:], p)
+	if k := len(s.out) - 1; k >= 0 && from > 0 && cap(s.out[k]) == len(s.text)-from+len(s.out[k]) &&
+		&s.out[k][0] == &s.text[from-len(s.out[k])] {
+		s.out[k] = s.out[k][:len(s.out[k])+len(p)] // it continues the slice before
+		return
+	}
+	s.out = append(s.out, s.text[from:s.n:len(s.text)])
+}
+
+// write writes what was gathered. An error is kept for flush.
+func (w *writer) write() {
+	s := w.s
+	if s == nil {
+		return
+	}
+	w.s = nil
+	if w.err == nil {
+		w.err = w.writeOut(s)
+	}
+	clear(s.slices[:]) // no payload may be kept alive by the pool
+	scratches.Put(s)
+}
+
+func (w *writer) writeOut(s *scratch) error {
+	n := int64(0)
+	for _, p := range s.out {
+		n += int64(len(p))
+	}
+	w.blocked.Add(1)
+	defer w.blocked.Add(1)
+	w.sent.Add(n)
+	if w.wb != nil {
+		return w.wb.WriteBufs(&s.out)
+	}
+	_, err := s.out.WriteTo(w.rw)
+	return err
+}
+
+// flush writes all that was gathered, and waiting control messages if no
+// message is in progress. It needs w.mu.
+func (w *writer) flush() error {
+	if w.left == 0 {
+		w.addControl()
+	}
+	w.write()
+	return w.err
+}
+
+// addControl needs a boundary between messages.
+func (w *writer) addControl() {
+	if v := w.ack.Swap(0); v != 0 {
+		w.message(typeAck, 0, 0, binary.BigEndian.AppendUint32(nil, uint32(v)))
+	}
+	if v := w.pong.Swap(0); v != 0 {
+		b := binary.BigEndian.AppendUint16(nil, eventPingResponse)
+		w.message(typeUserControl, 0, 0, binary.BigEndian.AppendUint32(b, uint32(v)))
+	}
+}
+
+// poke sends waiting control messages soon: now, or by whoever is writing.
+func (w *writer) poke() {
+	for w.ack.Load()|w.pong.Load() != 0 && w.mu.TryLock() {
+		stuck := w.left > 0 // the rest of the message in progress comes first
+		if !stuck {
+			_ = w.flush() // an error shows at the next write
+		}
+		w.mu.Unlock()
+		if stuck {
+			return
+		}
+	}
+}
+
+// unlock ends what began with w.mu.Lock.
+func (w *writer) unlock() {
+	w.mu.Unlock()
+	w.poke()
+}
+
+// set marks a control message as waiting.
+func set(v *atomic.Uint64, value uint32) { v.Store(1<<32 | uint64(value)) }
+
+func csidOf(typ uint8) uint8 {
+	switch typ {
+	case typeAudio:
+		return csidAudio
+	case typeVideo:
+		return csidVideo
+	case typeData:
+		return csidData
+	case typeCommand:
+		return csidCommand
+	}
+	return csidControl
+}
+
+func appendUint24(b []byte, v uint32) []byte {
+	return append(b, byte(v>>16), byte(v>>8), byte(v))
+}
