@@ -335,4 +335,3 @@ func (c *Conn) encode(messages ...message) []byte {
 	c.w.rw, c.w.wb = rw, wb
 	return b.Bytes()
 }
-

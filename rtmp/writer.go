@@ -28,6 +28,7 @@ type scratch struct {
 	n      int
 	slices [scratchSlices][]byte
 	out    net.Buffers
+	tail   bool // the last slice of out ends at text[:n]
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -106,7 +107,7 @@ func (w *writer) appendExtended(b []byte) []byte {
 func (w *writer) add(p []byte) {
 	if w.s == nil {
 		w.s = scratches.Get().(*scratch)
-		w.s.n, w.s.out = 0, w.s.slices[:0]
+		w.s.n, w.s.out, w.s.tail = 0, w.s.slices[:0], false
 	}
 	s := w.s
 	if len(s.out) == len(s.slices) || len(p) < copyBelow && s.n+len(p) > len(s.text) {
@@ -116,16 +117,18 @@ func (w *writer) add(p []byte) {
 	}
 	if len(p) >= copyBelow {
 		s.out = append(s.out, p)
+		s.tail = false
 		return
 	}
 	from := s.n
 	s.n += copy(s.text[from:], p)
-	if k := len(s.out) - 1; k >= 0 && from > 0 && cap(s.out[k]) == len(s.text)-from+len(s.out[k]) &&
-		&s.out[k][0] == &s.text[from-len(s.out[k])] {
-		s.out[k] = s.out[k][:len(s.out[k])+len(p)] // it continues the slice before
+	if s.tail { // it continues the last slice
+		k := len(s.out) - 1
+		s.out[k] = s.out[k][:len(s.out[k])+len(p)]
 		return
 	}
-	s.out = append(s.out, s.text[from:s.n:len(s.text)])
+	s.out = append(s.out, s.text[from:s.n])
+	s.tail = true
 }
 
 // write writes what was gathered. An error is kept for flush.
