@@ -1,0 +1,31 @@
+package authz
+
+import "strings"
+
+// maxCanonical is the longest app or stream name of a client's choice
+// (nginx-rtmp cuts at 255).
+const maxCanonical = 255
+
+// CanonicalName reports whether every origin reads s alike, as an app or a
+// stream name: segments of A–Z a–z 0–9 . _ ~ - with single slashes between
+// them, none of them "." or "..". Origins differ in what they make of percent
+// signs, question marks, quotes, NUL and upper-level segments.
+func CanonicalName(s string) bool {
+	if s == "" || len(s) > maxCanonical {
+		return false
+	}
+	for segment := range strings.SplitSeq(s, "/") {
+		if segment == "" || segment == "." || segment == ".." || strings.IndexFunc(segment, notCanonical) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func notCanonical(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("._~-", r)
+}

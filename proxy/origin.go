@@ -1,0 +1,196 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/internal/glob"
+	"rtmps-edge/internal/wire"
+	"rtmps-edge/rtmp"
+)
+
+const (
+	// defaultDialTimeout is for origins without one: they are near.
+	defaultDialTimeout = 3 * time.Second
+	// answerTimeout bounds an origin's whole RTMP dialogue: GStreamer waits 5 s
+	// for the edge's answer.
+	answerTimeout = 4 * time.Second
+	// patience is how long the edge waits for an origin that is restarting,
+	// because an encoder that is refused at its first try does not try again.
+	patience = 3 * time.Second
+	// retryPause is the pause between two rounds of all servers.
+	retryPause = 250 * time.Millisecond
+)
+
+// open chooses the origin and opens the stream there, under the granted names.
+func (s *session) open(g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
+	o := s.choose(g)
+	if o == nil {
+		return nil, &refusal{stage: StageOrigin, reason: "no such origin", err: fmt.Errorf("the grant names the origin %q, which is not configured", g.Origin)}
+	}
+	s.event.Origin = o.Name
+	name := streamName{o.Name, g.App, g.Name}
+	if r.Action == rtmp.Publish && !s.srv.claim(s, name) {
+		return nil, &refusal{stage: StageOrigin, reason: "duplicate", err: errors.New("the name is being published")}
+	}
+	begin := time.Now()
+	for {
+		c, err := s.tryServers(o, g, r)
+		if err == nil {
+			return c, nil
+		}
+		var said *rtmp.StatusError
+		if errors.As(err, &said) || time.Since(begin) > patience || !s.pause(retryPause) {
+			return nil, &refusal{stage: StageOrigin, err: err}
+		}
+	}
+}
+
+// pause waits, and reports whether the session still has time.
+func (s *session) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// choose returns the origin: the grant's, the listener's, a route's, the first.
+func (s *session) choose(g authz.Grant) *Origin {
+	name := g.Origin
+	if name == "" {
+		name = s.listener.Origin
+	}
+	if name == "" {
+		name = s.policy.Origins[0].Name
+		for _, r := range s.policy.Routes {
+			if matches(r.Server, strings.ToLower(s.event.ServerName)) && matches(r.App, g.App) {
+				name = r.Origin
+				break
+			}
+		}
+	}
+	for _, o := range s.policy.Origins {
+		if o.Name == name {
+			return o
+		}
+	}
+	return nil
+}
+
+func matches(pattern, s string) bool { return pattern == "" || glob.Match(pattern, s) }
+
+// tryServers opens the stream on the first server that takes it. A refusal in
+// RTMP's terms is final: the next server must not be talked into it.
+func (s *session) tryServers(o *Origin, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
+	var errs []error
+	for _, server := range o.Servers {
+		c, err := s.openServer(o, server, g, r)
+		if err == nil {
+			s.event.Server = server
+			return c, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", server, err))
+		var said *rtmp.StatusError
+		if errors.As(err, &said) || s.ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
+	timeout := o.DialTimeout
+	if timeout == 0 {
+		timeout = defaultDialTimeout
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	conn, host, err := dial(ctx, server, o.TLS)
+	if err != nil {
+		return nil, err
+	}
+	at := time.Now().Add(answerTimeout)
+	if d, ok := s.ctx.Deadline(); ok && d.Before(at) {
+		at = d
+	}
+	_ = conn.SetDeadline(at)
+	stopped := context.AfterFunc(s.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	c, err := rtmp.Open(conn, o.target(host, g, r), s.policy.Limits.RTMP)
+	if !stopped() && err == nil {
+		err = context.Cause(s.ctx)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	s.mu.Lock()
+	s.origin = conn
+	s.mu.Unlock()
+	return c, nil
+}
+
+// dial connects to one server. host is its "host:port" without the scheme.
+func dial(ctx context.Context, server string, config *tls.Config) (leg, string, error) {
+	host, secure := server, false
+	if rest, ok := strings.CutPrefix(server, "rtmps://"); ok {
+		host, secure = rest, true
+	} else if rest, ok := strings.CutPrefix(server, "rtmp://"); ok {
+		host = rest
+	}
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(strings.Trim(host, "[]"), map[bool]string{false: "1935", true: "443"}[secure])
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", host)
+	if err != nil {
+		return nil, host, err
+	}
+	if !secure {
+		return wire.New(c), host, nil
+	}
+	config = config.Clone()
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(host)
+	}
+	t := wire.Client(c, config)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = t.Close()
+		return nil, host, err
+	}
+	return t, host, nil
+}
+
+// target is what the origin is asked for, in the edge's own words.
+func (o *Origin) target(server string, g authz.Grant, r rtmp.Request) rtmp.Target {
+	url := o.TcURL
+	if url == "" {
+		url = "rtmp://{server}/{app}"
+	}
+	host, _, _ := net.SplitHostPort(server)
+	url = strings.NewReplacer("{server}", server, "{app}", g.App, "{name}", g.Name, "{host}", host).Replace(url)
+	return rtmp.Target{Action: r.Action, App: g.App, Name: g.Name, TcURL: url, Mode: r.Mode,
+		Enhanced: r.Enhanced, ChunkSize: o.ChunkSize, MessageSize: o.MessageSize, DropEmpty: o.DropEmpty}
+}
+
+// Check says whether a server takes connections, for the check command.
+func (o *Origin) Check(ctx context.Context, server string) error {
+	c, _, err := dial(ctx, server, o.TLS)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}

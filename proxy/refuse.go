@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/internal/secret"
+	"rtmps-edge/rtmp"
+)
+
+// refusal is why a session ended before its stream started.
+type refusal struct {
+	stage  Stage
+	reason string // "" = told from err
+	err    error
+}
+
+func (r *refusal) Error() string { return string(r.stage) + ": " + r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// reject tells a client that has asked why it is refused.
+func (s *session) reject(p *rtmp.Pending, err error) error {
+	_ = s.conn.SetDeadline(time.Now().Add(farewell))
+	if p.Reject(whatToSay(s.event.Action, err)) == nil {
+		linger(s.conn)
+	}
+	return err
+}
+
+// whatToSay turns a refusal into what the client hears. The text is for the
+// person at the encoder and never the error's own.
+func whatToSay(action authz.Action, err error) *rtmp.StatusError {
+	var r *refusal
+	if !errors.As(err, &r) {
+		r = &refusal{stage: StageAuthorize, err: err}
+	}
+	denied := &rtmp.StatusError{Code: "NetStream.Publish.Denied",
+		Description: "The stream key is not valid here. Check it for missing or extra characters, or ask for a new one."}
+	if action == authz.Play {
+		denied = &rtmp.StatusError{Code: "NetStream.Play.Failed", Description: "This stream may not be played with this name or key."}
+	}
+	var said *rtmp.StatusError
+	switch {
+	case r.reason == "duplicate" || errors.As(err, &said) && said.Code == "NetStream.Publish.BadName":
+		return &rtmp.StatusError{Code: "NetStream.Publish.BadName",
+			Description: "This stream is already being published. Stop the other encoder, or wait a moment if it has just stopped."}
+	case r.reason == "app" || errors.Is(err, authz.ErrUnknownApp):
+		return &rtmp.StatusError{Code: "NetConnection.Connect.InvalidApp",
+			Description: "The server address names an application that does not exist here. Check the part after the host name."}
+	case said != nil && said.Code == "NetStream.Play.StreamNotFound":
+		return &rtmp.StatusError{Code: said.Code, Description: "There is no such stream now."}
+	case r.stage == StageOrigin:
+		return &rtmp.StatusError{Code: "NetStream.Failed", Description: "The streaming server behind this address is not available. Try again in a minute."}
+	case errors.Is(err, authz.ErrDenied) || errors.Is(err, authz.ErrUnknown):
+		return denied
+	}
+	return &rtmp.StatusError{Code: "NetStream.Failed", Description: "The stream key could not be checked right now. Try again in a minute."}
+}
+
+// refused tells the Observer.
+func (s *session) refused(err error) {
+	var r *refusal
+	if !errors.As(err, &r) {
+		r = &refusal{stage: StageRTMP, err: err}
+	}
+	s.event.Stage, s.event.Reason, s.event.Err = r.stage, r.reason, r.err
+	if r.reason == "" {
+		s.event.Reason = causeOf(r.err)
+	}
+	s.mu.Lock()
+	if s.ended != nil { // stopped by the edge, whatever that looked like
+		s.event.Reason = s.ended.reason
+	}
+	s.mu.Unlock()
+	s.observe(Refused)
+}
+
+// causeOf names an error of a connection in a word or two.
+func causeOf(err error) string {
+	var protocol *rtmp.ProtocolError
+	var status *rtmp.StatusError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, net.ErrClosed):
+		return "shutdown"
+	case errors.Is(err, rtmp.ErrSecondStream):
+		return "second stream"
+	case errors.Is(err, rtmp.ErrFinished):
+		return "finished"
+	case errors.As(err, &status):
+		return "refused"
+	case errors.As(err, &protocol):
+		return "protocol"
+	}
+	return "error"
+}
+
+func authReason(err error) string {
+	switch {
+	case errors.Is(err, authz.ErrUnknownApp):
+		return "unknown app"
+	case errors.Is(err, authz.ErrDenied), errors.Is(err, authz.ErrUnknown):
+		return "denied"
+	}
+	return "unavailable"
+}
+
+// tlsReason names why a TLS handshake failed.
+func tlsReason(err error) string {
+	var header tls.RecordHeaderError
+	var alert tls.AlertError
+	var cert x509.UnknownAuthorityError
+	switch text := err.Error(); {
+	case errors.As(err, &header):
+		return "not TLS"
+	case errors.As(err, &alert), strings.Contains(text, "remote error"), errors.As(err, &cert):
+		return "client rejected"
+	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "protocol version"):
+		return "no shared version"
+	case strings.Contains(text, "no cipher suite"):
+		return "no shared suite"
+	}
+	return causeOf(err)
+}
+
+func tlsVersion(v uint16) string { return tls.VersionName(v) }
+
+// ask splits name and queries: what may hold a credential.
+func ask(r rtmp.Request) authz.Request {
+	key, query, _ := strings.Cut(r.Name.Reveal(), "?")
+	if q := r.AppQuery.Reveal(); q != "" {
+		query = strings.TrimPrefix(query+"&"+q, "&")
+	}
+	return authz.Request{Action: authz.Action(r.Action), App: r.App, Key: secret.New(key), Query: secret.New(query)}
+}

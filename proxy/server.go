@@ -1,0 +1,248 @@
+// Package proxy carries a connection from its first byte to its last: admitted,
+// secured, understood, authorized, opened toward an origin, relayed. An
+// unauthorized byte never reaches an origin.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"rtmps-edge/ratelimit"
+)
+
+const (
+	// watchEvery is how often running sessions are held against the time and
+	// the policy: a revoked key ends its stream within so long.
+	watchEvery = time.Second / 2
+	// acceptBackoff and its limit are the pauses after a failed accept, as when
+	// the process has no descriptor left: streams that end make room again.
+	acceptBackoff    = 5 * time.Millisecond
+	acceptBackoffMax = time.Second
+)
+
+// ServerConfig is what NewServer needs.
+type ServerConfig struct {
+	Policy   *Policy  // required
+	Observer Observer // nil: nobody hears
+	Log      *logrus.Logger
+}
+
+// ListenerConfig says how connections of one listener are treated.
+type ListenerConfig struct {
+	Address string // as configured, for events
+	TLS     bool
+	Origin  string // all that comes in here goes to this origin; "" = by route
+}
+
+// Server accepts and keeps sessions.
+type Server struct {
+	policy    atomic.Pointer[Policy]
+	observer  Observer
+	log       *logrus.Logger
+	admission *ratelimit.Admission
+
+	mu        sync.Mutex
+	listeners map[net.Listener]bool
+	sessions  map[*session]bool
+	names     map[streamName]*session
+	closing   bool
+	watching  chan struct{} // closed when the watch goroutine has ended; nil before
+
+	wg   sync.WaitGroup // sessions, and accepts under way
+	done chan struct{}  // closed by Shutdown: no session is left
+}
+
+// streamName is what two publishers may not both have.
+type streamName struct{ origin, app, name string }
+
+// NewServer returns a Server that does nothing yet.
+func NewServer(c ServerConfig) *Server {
+	s := &Server{
+		observer:  c.Observer,
+		log:       c.Log,
+		admission: ratelimit.NewAdmission(),
+		listeners: map[net.Listener]bool{},
+		sessions:  map[*session]bool{},
+		names:     map[streamName]*session{},
+		done:      make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = logrus.New()
+		s.log.SetOutput(io.Discard)
+	}
+	s.policy.Store(c.Policy)
+	return s
+}
+
+// Policy returns the policy in force.
+func (s *Server) Policy() *Policy { return s.policy.Load() }
+
+// SetPolicy puts another policy in force. Running sessions keep their
+// certificate and origin; limits reach them at the next look.
+func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
+
+// Sessions returns how many connections there are.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
+// Serve accepts from ln, which it then owns, until ln is closed or the Server
+// is shut down; then it returns nil. No error of accept ends it.
+func (s *Server) Serve(ln net.Listener, lc ListenerConfig) error {
+	if !s.register(ln) {
+		return ln.Close()
+	}
+	defer s.unregister(ln)
+	pause := time.Duration(0)
+	for {
+		c, err := ln.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			pause = min(max(2*pause, acceptBackoff), acceptBackoffMax)
+			s.log.WithError(err).WithField("listener", lc.Address).Warn("accept failed; trying again")
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		s.start(c, lc)
+	}
+}
+
+// start begins a session for c, unless the Server is closing.
+func (s *Server) start(c net.Conn, lc ListenerConfig) {
+	n := newSession(s, c, lc)
+	s.mu.Lock()
+	closing := s.closing
+	if !closing {
+		s.sessions[n] = true
+		s.wg.Add(1)
+	}
+	s.mu.Unlock()
+	if closing {
+		_ = c.Close()
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		defer s.forget(n)
+		n.run()
+	}()
+}
+
+func (s *Server) register(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.listeners[ln] = true
+	if s.watching == nil {
+		s.watching = make(chan struct{})
+		go s.watch()
+	}
+	return true
+}
+
+func (s *Server) unregister(ln net.Listener) {
+	_ = ln.Close()
+	s.mu.Lock()
+	delete(s.listeners, ln)
+	s.mu.Unlock()
+}
+
+func (s *Server) forget(n *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, n)
+	if s.names[n.stream] == n {
+		delete(s.names, n.stream)
+	}
+}
+
+// claim takes a name for a publisher. It fails while another has it.
+func (s *Server) claim(n *session, name streamName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names[name] != nil {
+		return false
+	}
+	s.names[name] = n
+	n.stream = name
+	return true
+}
+
+// watch looks at all sessions again and again, until no session is left after
+// Shutdown. One goroutine for all of them costs an idle session nothing.
+func (s *Server) watch() {
+	defer close(s.watching)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			policy := s.Policy()
+			for _, n := range s.all() {
+				n.look(now, policy)
+			}
+		case <-s.done:
+			return
+		}
+	}
+}
+
+func (s *Server) all() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*session, 0, len(s.sessions))
+	for n := range s.sessions {
+		list = append(list, n)
+	}
+	return list
+}
+
+// Shutdown stops accepting, ends connections that are not streams yet, and
+// waits for streams until ctx is done; then it ends them too and waits for
+// that. It returns ctx's error if it had to. It may be called once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for ln := range s.listeners {
+		_ = ln.Close()
+	}
+	watching := s.watching
+	s.mu.Unlock()
+	for _, n := range s.all() {
+		n.stopSetup()
+	}
+	empty := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(empty)
+	}()
+	var err error
+	select {
+	case <-empty:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, n := range s.all() {
+			n.stop(SideEdge, "shutdown", nil)
+		}
+		<-empty
+	}
+	close(s.done)
+	if watching != nil {
+		<-watching
+	}
+	return err
+}

@@ -1,0 +1,266 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/internal/wire"
+	"rtmps-edge/ratelimit"
+	"rtmps-edge/rtmp"
+)
+
+// session is one connection. Its methods are called from its own goroutine,
+// but for stop, stopSetup and look.
+type session struct {
+	srv      *Server
+	policy   *Policy // as it was when the connection came
+	listener ListenerConfig
+	conn     leg // the client; replaced by its TLS form
+	origin   leg // nil until opened
+	event    Event
+	stream   streamName // guarded by srv.mu
+
+	ctx     context.Context // ends with the session
+	cancel  context.CancelFunc
+	release func() // gives the admission back
+
+	running atomic.Pointer[running] // set when the stream has started
+	mu      sync.Mutex
+	ended   *end // the first reason
+}
+
+// leg is a connection to a peer.
+type leg interface {
+	net.Conn
+	wire.Reader
+	wire.Writer
+	CloseWrite() error
+}
+
+// run is the straight line.
+func (s *session) run() {
+	defer s.close()
+	defer s.guard()
+	s.observe(Accepted)
+	var client, origin *rtmp.Conn
+	// The setup runs on a stack of its own: what TLS and dialing made it grow
+	// to is not kept by a stream that may last for days.
+	apart(func() {
+		defer s.guard()
+		var err error
+		client, origin, err = s.setup()
+		if err != nil {
+			s.refused(err)
+		}
+	})
+	if client != nil {
+		s.relay(client, origin)
+	}
+}
+
+// setup brings a client from its first byte to its stream's start. Each stage
+// fails with a *refusal. One deadline covers them all: it is the trust boundary.
+func (s *session) setup() (client, origin *rtmp.Conn, err error) {
+	if err := s.admit(); err != nil {
+		return nil, nil, err
+	}
+	s.deadline(s.policy.Limits.SetupTimeout)
+	if err := s.secure(); err != nil {
+		return nil, nil, err
+	}
+	pending, err := rtmp.Accept(s.conn, s.policy.Limits.RTMP)
+	if err != nil {
+		return nil, nil, &refusal{stage: StageRTMP, err: err}
+	}
+	question, err := s.question(pending.Request)
+	if err != nil {
+		return nil, nil, s.reject(pending, err)
+	}
+	grant, err := s.authorize(question)
+	if err != nil {
+		return nil, nil, s.reject(pending, err)
+	}
+	origin, err = s.open(grant, pending.Request)
+	if err != nil {
+		return nil, nil, s.reject(pending, err)
+	}
+	client, err = pending.Approve()
+	if err != nil {
+		origin.Release()
+		return nil, nil, &refusal{stage: StageApprove, err: err}
+	}
+	s.started(grant, client, origin)
+	return client, origin, nil
+}
+
+func newSession(srv *Server, c net.Conn, lc ListenerConfig) *session {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &session{srv: srv, policy: srv.Policy(), listener: lc, conn: wire.New(c), ctx: ctx, cancel: cancel}
+	s.event = Event{Session: newID(), Listener: lc.Address, Client: addrPort(c.RemoteAddr())}
+	return s
+}
+
+func newID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// addrPort reads a TCP address; others (pipes, unix sockets) have none.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		p := t.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// guard keeps a fault of this program in one session away from the others.
+func (s *session) guard() {
+	if v := recover(); v != nil {
+		s.srv.log.WithField("session", s.event.Session).Errorf("panic: %v\n%s", v, debug.Stack())
+		s.stop(SideEdge, "panic", nil)
+	}
+}
+
+// apart runs f in a goroutine and waits for it.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
+// admit judges the address, before any byte is read.
+func (s *session) admit() error {
+	addr := s.event.Client.Addr()
+	if inAny(addr, s.policy.DenyFrom) {
+		return &refusal{stage: StageAdmit, reason: "network", err: errors.New("the address is in deny_from")}
+	}
+	release, err := s.srv.admission.Admit(addr, s.policy.Limits.Admission)
+	if err != nil {
+		r := &refusal{stage: StageAdmit, reason: "limit", err: err}
+		var limit *ratelimit.Refusal
+		if errors.As(err, &limit) {
+			r.reason = limit.Reason
+		}
+		return r
+	}
+	s.release = release
+	return nil
+}
+
+// deadline sets when the setup must be over; 0 clears it.
+func (s *session) deadline(d time.Duration) {
+	if d == 0 {
+		_ = s.conn.SetDeadline(time.Time{})
+		return
+	}
+	at := time.Now().Add(d)
+	_ = s.conn.SetDeadline(at)
+	ctx, cancel := context.WithDeadline(s.ctx, at)
+	s.ctx, s.cancel = ctx, both(cancel, s.cancel)
+}
+
+func both(a, b func()) func() { return func() { a(); b() } }
+
+// secure makes the connection a TLS one, on listeners that want it.
+func (s *session) secure() error {
+	if !s.listener.TLS {
+		return nil
+	}
+	c := wire.Server(s.conn.(*wire.Conn).Conn, s.policy.TLS)
+	s.mu.Lock()
+	s.conn = c
+	s.mu.Unlock()
+	if err := c.HandshakeContext(s.ctx); err != nil {
+		return &refusal{stage: StageTLS, reason: tlsReason(err), err: err}
+	}
+	state := c.ConnectionState()
+	s.event.ServerName, s.event.TLS = state.ServerName, tlsVersion(state.Version)
+	return nil
+}
+
+// question turns the client's request into the authorizer's question.
+func (s *session) question(r rtmp.Request) (authz.Request, error) {
+	s.event.Action, s.event.App, s.event.Encoder = authz.Action(r.Action), r.App, r.Encoder
+	s.event.Fingerprint = r.Name.Fingerprint()
+	q := ask(r)
+	q.Client, q.ServerName = s.event.Client, s.event.ServerName
+	if c, ok := s.conn.(*wire.TLSConn); ok {
+		state := c.ConnectionState()
+		q.TLS = &state
+	}
+	if !authz.CanonicalName(r.App) {
+		return q, &refusal{stage: StageAuthorize, reason: "app", err: errors.New("the app has characters that no origin should see")}
+	}
+	return q, nil
+}
+
+// authorize asks whether the client may, from where it is.
+func (s *session) authorize(q authz.Request) (authz.Grant, error) {
+	from, by := s.policy.PublishFrom, s.policy.Publish
+	if q.Action == authz.Play {
+		from, by = s.policy.PlayFrom, s.policy.Play
+	}
+	if len(from) > 0 && !inAny(q.Client.Addr(), from) {
+		return authz.Grant{}, &refusal{stage: StageAuthorize, reason: "network", err: authz.ErrDenied}
+	}
+	if by == nil {
+		return authz.Grant{}, &refusal{stage: StageAuthorize, reason: "denied", err: authz.ErrDenied}
+	}
+	g, err := by.Authorize(s.ctx, q)
+	if err == nil && g.Name == "" {
+		err = errors.New("a grant without a stream name")
+	}
+	if err != nil {
+		return g, &refusal{stage: StageAuthorize, reason: authReason(err), err: err}
+	}
+	if g.App == "" {
+		g.App = q.App
+	}
+	s.event.Subject, s.event.App, s.event.Name = g.Subject, g.App, g.Name
+	return g, nil
+}
+
+func inAny(a netip.Addr, list []netip.Prefix) bool {
+	for _, p := range list {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// observe tells the Observer.
+func (s *session) observe(k Kind) {
+	if s.srv.observer == nil {
+		return
+	}
+	e := s.event
+	e.Kind, e.Time = k, time.Now()
+	s.srv.observer.Observe(e)
+}
+
+// close ends whatever is left.
+func (s *session) close() {
+	s.cancel()
+	_ = s.conn.Close()
+	if s.origin != nil {
+		_ = s.origin.Close()
+	}
+	if s.release != nil {
+		s.release()
+	}
+}
