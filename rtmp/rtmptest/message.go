@@ -151,6 +151,15 @@ func (c Command) Arg(i int) string {
 	return s
 }
 
+// object gives the command object, nil if it is none.
+func (c Command) object() Object {
+	if len(c.Args) == 0 {
+		return nil
+	}
+	o, _ := c.Args[0].(Object)
+	return o
+}
+
 // Info gives the last object among the arguments: what an onStatus, a _result
 // or an _error says.
 func (c Command) Info() Object {

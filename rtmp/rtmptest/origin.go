@@ -62,6 +62,9 @@ type OriginConfig struct {
 	// CloseAfterPlay closes the connection.
 	Unpublish, CloseAfterPlay bool
 
+	// Judge, if set, hears every message before the origin does anything
+	// about it; an error ends the connection.
+	Judge func(c *OriginConn, m Message) error
 	// Answer, if set, is asked before the origin answers a command by itself;
 	// true means that it has done what is to be done.
 	Answer func(c *OriginConn, cmd Command, m Message) bool
@@ -193,8 +196,7 @@ func ConnectIn(msgs []Message) []Object {
 	var out []Object
 	for _, m := range msgs {
 		if cmd, ok := m.Command(); ok && cmd.Name == "connect" {
-			o, _ := cmd.Args[0].(Object)
-			out = append(out, o)
+			out = append(out, cmd.object())
 		}
 	}
 	return out

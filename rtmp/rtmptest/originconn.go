@@ -155,38 +155,46 @@ func (c *OriginConn) fails(s Step) bool {
 }
 
 func (c *OriginConn) handshake() error {
-	c0c1 := make([]byte, 1+handshakeSize)
-	n, err := io.ReadFull(c.conn, c0c1)
-	c.recordRaw(c0c1[:n])
-	if err != nil {
-		return fmt.Errorf("C0 and C1: %w", err)
+	c0, err := c.readRaw(1)
+	if err == nil && c0[0] != 3 {
+		c.fault("handshake version %d", c0[0])
+		return fmt.Errorf("handshake version %d", c0[0])
 	}
-	c.judgeC0C1(c0c1)
+	if err != nil {
+		return fmt.Errorf("C0: %w", err)
+	}
+	c1, err := c.readRaw(handshakeSize)
+	if err != nil {
+		return fmt.Errorf("C1: %w", err)
+	}
+	c.judgeC1(c1)
 	if c.fails(StepHandshake) {
 		return errStep
 	}
 	if !c.hung {
 		s1 := new(Builder).C0C1(3).Bytes()
-		if err := c.write(append(s1, c0c1[1:]...)); err != nil {
+		if err := c.write(append(s1, c1...)); err != nil {
 			return err
 		}
 	}
-	c2 := make([]byte, handshakeSize)
-	n, err = io.ReadFull(c.conn, c2)
-	c.recordRaw(c2[:n])
-	if err != nil {
+	if _, err := c.readRaw(handshakeSize); err != nil {
 		return fmt.Errorf("C2: %w", err)
 	}
 	return nil
 }
 
-// judgeC0C1 holds an edge's handshake against the simple form. Real clients
+// readRaw reads n bytes that are no chunks, and records what came of them.
+func (c *OriginConn) readRaw(n int) ([]byte, error) {
+	b := make([]byte, n)
+	n, err := io.ReadFull(c.conn, b)
+	c.recordRaw(b[:n])
+	return b, err
+}
+
+// judgeC1 holds an edge's handshake against the simple form. Real clients
 // send digests.
-func (c *OriginConn) judgeC0C1(b []byte) {
-	if b[0] != 3 {
-		c.fault("handshake version %d", b[0])
-	}
-	if version := binary.BigEndian.Uint32(b[5:]); version != 0 && c.cfg.Mode == Strict {
+func (c *OriginConn) judgeC1(c1 []byte) {
+	if version := binary.BigEndian.Uint32(c1[4:]); version != 0 && c.cfg.Mode == Strict {
 		c.fault("C1 with version %08x: no simple handshake", version)
 	}
 }
@@ -198,6 +206,11 @@ func (c *OriginConn) heard(b []byte) error {
 		c.Send(new(Builder).Control(TypeAck, n))
 	}
 	for _, m := range msgs {
+		if c.cfg.Judge != nil {
+			if err := c.cfg.Judge(c, m); err != nil {
+				return err
+			}
+		}
 		if err := c.message(m); err != nil {
 			return err
 		}

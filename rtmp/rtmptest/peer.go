@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -153,17 +154,8 @@ func (p *Peer) awaitResult(what string, txn float64) (Command, error) {
 // awaitStatus waits for an onStatus with one of the codes.
 func (p *Peer) awaitStatus(codes ...string) (Command, error) {
 	return p.await("onStatus "+codes[0], -1, func(c Command, _ Message) bool {
-		return c.Name == "onStatus" && contains(codes, c.Info().Str("code"))
+		return c.Name == "onStatus" && slices.Contains(codes, c.Info().Str("code"))
 	})
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
 }
 
 // WaitStatus waits for an onStatus of that code; a refusal is returned as a
@@ -173,13 +165,17 @@ func (p *Peer) WaitStatus(code string) error {
 	return err
 }
 
-// connect is the part that a publisher and a player share: handshake and
-// connect, up to its result.
-func (p *Peer) connect(b *Builder) error {
+// greet is the handshake; after it the peer reads.
+func (p *Peer) greet() error {
 	if err := p.handshake(new(Builder).C0C1(3).Bytes(), nil); err != nil {
 		return err
 	}
 	p.listen()
+	return nil
+}
+
+// connect sends what b holds and waits for the result of its connect.
+func (p *Peer) connect(b *Builder) error {
 	if err := p.Send(b); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

@@ -34,6 +34,9 @@ func Play(conn net.Conn, cfg PlayConfig) (*Player, error) {
 }
 
 func (p *Player) start() error {
+	if err := p.greet(); err != nil {
+		return err
+	}
 	b := new(Builder).Connect(p.cfg.App, p.cfg.TcURL,
 		Property{"fpad", false}, Property{"audioCodecs", 4071}, Property{"videoCodecs", 252})
 	if err := p.connect(b); err != nil {

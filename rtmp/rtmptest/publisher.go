@@ -36,23 +36,40 @@ func Publish(conn net.Conn, cfg PublishConfig) (*Publisher, error) {
 }
 
 func (p *Publisher) start() error {
+	for _, step := range p.steps() {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steps are the parts of a session, in their order; each waits for its answer.
+// There is one for each Phase.
+func (p *Publisher) steps() []func() error {
+	return []func() error{p.greet, p.open, p.create, p.publish}
+}
+
+func (p *Publisher) open() error {
 	b := p.builder()
 	if n := p.cfg.ChunkSize; n != 0 {
 		b = new(Builder).SetChunkSize(n)
 	}
-	if err := p.connect(b.Connect(p.cfg.App, p.cfg.TcURL, p.cfg.Connect...)); err != nil {
-		return err
-	}
-	b = p.builder().
+	return p.connect(b.Connect(p.cfg.App, p.cfg.TcURL, p.cfg.Connect...))
+}
+
+func (p *Publisher) create() error {
+	b := p.builder().
 		Command(0, "releaseStream", 2, nil, p.cfg.Name).
 		Command(0, "FCPublish", 3, nil, p.cfg.Name).
 		Command(0, "createStream", 4, nil)
 	if err := p.Send(b); err != nil {
 		return err
 	}
-	if err := p.created(4); err != nil {
-		return err
-	}
+	return p.created(4)
+}
+
+func (p *Publisher) publish() error {
 	if err := p.Send(p.builder().Command(p.msid, "publish", 5, nil, p.cfg.Name, "live")); err != nil {
 		return err
 	}
