@@ -65,6 +65,9 @@ type Message struct {
 // IsMedia tells audio and video from everything else.
 func (m Message) IsMedia() bool { return m.Type == TypeAudio || m.Type == TypeVideo }
 
+// IsControl tells the messages that are meant for the next hop only.
+func (m Message) IsControl() bool { return m.Type >= TypeSetChunkSize && m.Type <= TypeSetPeerBandwidth }
+
 // Sum is the payload's SHA-256, in hex.
 func (m Message) Sum() string {
 	sum := sha256.Sum256(m.Payload)

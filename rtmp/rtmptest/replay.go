@@ -10,7 +10,8 @@ type Replies struct {
 	Messages []Message
 	// Breaches of the canonical form in them.
 	Breaches []error
-	// Sent counts the transcript's bytes that went out.
+	// Sent counts the transcript's bytes that went out. It may be less than
+	// all if the server ended the session while the client took its leave.
 	Sent int
 	// End is how the server ended the connection; nil if it had not.
 	End error
@@ -92,11 +93,14 @@ func (r *replayer) messages() error {
 	if err != nil {
 		return fmt.Errorf("transcript: %w", err)
 	}
-	for _, m := range msgs {
+	for i, m := range msgs {
 		if err := r.passGates(m); err != nil {
 			return err
 		}
 		if err := r.sendUpTo(HandshakeLen + int(m.End)); err != nil {
+			if onlyGoodbyes(msgs[i:]) {
+				return nil
+			}
 			return err
 		}
 		r.remember(m)
@@ -105,6 +109,19 @@ func (r *replayer) messages() error {
 		return err
 	}
 	return r.sendUpTo(len(r.c2s))
+}
+
+// onlyGoodbyes tells whether a server may have ended the session before it
+// heard the rest: FCUnpublish has already said everything that deleteStream
+// says again.
+func onlyGoodbyes(rest []Message) bool {
+	for _, m := range rest {
+		cmd, _ := m.Command()
+		if !m.IsControl() && cmd.Name != "FCUnpublish" && cmd.Name != "deleteStream" && cmd.Name != "closeStream" {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *replayer) sendUpTo(end int) error {

@@ -109,3 +109,14 @@ func TestReplayReportsARefusal(t *testing.T) {
 		}
 	}
 }
+
+func TestReplayToAServerThatIsFirstToLeave(t *testing.T) {
+	s := corpus.Get(t, "obs-publish-nginx")
+	o := NewOrigin(t, OriginConfig{Mode: Lenient, MSID: 1, CloseAt: "FCUnpublish"})
+	if _, err := Replay(dial(t, o), s.C2S); err != nil {
+		t.Error(err)
+	}
+	if got := len(o.Conn(t, 0).Media()); got != s.C2SCounts[TypeAudio]+s.C2SCounts[TypeVideo] {
+		t.Errorf("%d media messages", got)
+	}
+}
