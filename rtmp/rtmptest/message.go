@@ -66,7 +66,9 @@ type Message struct {
 func (m Message) IsMedia() bool { return m.Type == TypeAudio || m.Type == TypeVideo }
 
 // IsControl tells the messages that are meant for the next hop only.
-func (m Message) IsControl() bool { return m.Type >= TypeSetChunkSize && m.Type <= TypeSetPeerBandwidth }
+func (m Message) IsControl() bool {
+	return m.Type >= TypeSetChunkSize && m.Type <= TypeSetPeerBandwidth
+}
 
 // Sum is the payload's SHA-256, in hex.
 func (m Message) Sum() string {
