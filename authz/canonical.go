@@ -8,14 +8,15 @@ const maxCanonical = 255
 
 // CanonicalName reports whether every origin reads s alike, as an app or a
 // stream name: segments of A–Z a–z 0–9 . _ ~ - with single slashes between
-// them, none of them "." or "..". Origins differ in what they make of percent
-// signs, question marks, quotes, NUL and upper-level segments.
+// them, none of them ".", and nowhere two dots together. Origins differ in what
+// they make of percent signs, question marks, quotes, NUL and upper-level
+// segments, and SRS takes a virtual host from what stands behind "...vhost...".
 func CanonicalName(s string) bool {
-	if s == "" || len(s) > maxCanonical {
+	if s == "" || len(s) > maxCanonical || strings.Contains(s, "..") {
 		return false
 	}
 	for segment := range strings.SplitSeq(s, "/") {
-		if segment == "" || segment == "." || segment == ".." || strings.IndexFunc(segment, notCanonical) >= 0 {
+		if segment == "" || segment == "." || strings.IndexFunc(segment, notCanonical) >= 0 {
 			return false
 		}
 	}

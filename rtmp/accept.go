@@ -11,7 +11,8 @@ import (
 // free of control bytes, and otherwise not to be trusted.
 type Request struct {
 	Action Action
-	// App is the app up to its first '?', without a slash at its end.
+	// App is the app up to its first '?', without a slash or the default
+	// instance "/_definst_" at its end.
 	App string
 	// AppQuery is what followed; it may hold a credential.
 	AppQuery secret.Text
@@ -131,7 +132,8 @@ func (a *acceptor) connect(call call) error {
 		return breach("connect with an app or tcUrl that is too long or has control bytes")
 	}
 	app, query, _ := strings.Cut(app, "?")
-	app = strings.TrimSuffix(app, "/")
+	// Origins cut these off; what is authorized must be what they see.
+	app = strings.TrimSuffix(strings.TrimSuffix(app, "/"), "/_definst_")
 	if len(app) > maxName {
 		return breach("an app of more than %d bytes", maxName)
 	}

@@ -126,7 +126,7 @@ func survivingFraming() []Attack {
 			finish(b.SetChunkSize(128), 40, v, at)
 		}, Delivers: [][]byte{v}},
 		{Name: "chunk-size-largest", Build: func(b *Builder, t Target) {
-			b.SetChunkSize(0x7FFFFFFF).Video(t.MSID, 5, v)
+			b.SetChunkSize(65536).Video(t.MSID, 5, v)
 		}, Delivers: [][]byte{v}},
 		{Name: "type1-acknowledgement-on-fresh-chunk-stream", Build: func(b *Builder, t Target) {
 			b.Header1(53, 0, 4, TypeAck).Raw(0, 0, 1, 0)

@@ -1,0 +1,179 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/proxy"
+	"rtmps-edge/rtmp/rtmptest"
+)
+
+// edge is a Server on loopback with one TLS listener.
+type edge struct {
+	*proxy.Server
+	addr   string
+	events *recorder
+	policy *proxy.Policy
+}
+
+// newEdge starts an edge in front of servers, with change applied to its policy.
+func newEdge(t *testing.T, change func(*proxy.Policy), servers ...string) *edge {
+	t.Helper()
+	p := &proxy.Policy{
+		TLS:     &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true},
+		Publish: authz.Open{},
+		Play:    authz.Open{},
+		Origins: []*proxy.Origin{{Name: "main", Servers: servers}},
+		Limits:  proxy.Limits{SetupTimeout: 10 * time.Second},
+	}
+	if change != nil {
+		change(p)
+	}
+	e := &edge{events: &recorder{}, policy: p}
+	e.Server = proxy.NewServer(proxy.ServerConfig{Policy: p, Observer: e.events})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.addr = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- e.Serve(ln, proxy.ListenerConfig{Address: e.addr, TLS: true}) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), rtmptest.Patience)
+		defer cancel()
+		now, stop := context.WithCancel(ctx)
+		stop()
+		_ = e.Shutdown(now)
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		e.events.check(t)
+	})
+	return e
+}
+
+// dial connects to the edge and does TLS.
+func (e *edge) dial(t testing.TB) net.Conn {
+	t.Helper()
+	c, err := tls.Dial("tcp", e.addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+var certificate = func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "edge.test"},
+		NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"edge.test"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}()
+
+// recorder is an Observer that holds the events against their contract.
+type recorder struct {
+	mu     sync.Mutex
+	events []proxy.Event
+	more   chan struct{} // closed at the next event
+}
+
+func (r *recorder) Observe(e proxy.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+	if r.more != nil {
+		close(r.more)
+		r.more = nil
+	}
+}
+
+// wait returns the first event of that kind that match takes.
+func (r *recorder) wait(t *testing.T, k proxy.Kind, match func(proxy.Event) bool) proxy.Event {
+	t.Helper()
+	timeout := time.After(rtmptest.Patience)
+	for {
+		r.mu.Lock()
+		for _, e := range r.events {
+			if e.Kind == k && (match == nil || match(e)) {
+				r.mu.Unlock()
+				return e
+			}
+		}
+		if r.more == nil {
+			r.more = make(chan struct{})
+		}
+		more := r.more
+		r.mu.Unlock()
+		select {
+		case <-more:
+		case <-timeout:
+			t.Fatalf("no event of kind %d; got %+v", k, r.events)
+		}
+	}
+}
+
+// check needs the end of all sessions.
+func (r *recorder) check(t *testing.T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state := map[string]proxy.Kind{}
+	for _, e := range r.events {
+		before := state[e.Session]
+		want := map[proxy.Kind]proxy.Kind{proxy.Accepted: 0, proxy.Refused: proxy.Accepted, proxy.Started: proxy.Accepted, proxy.Ended: proxy.Started}[e.Kind]
+		if before != want {
+			t.Errorf("session %s: event %d after %d", e.Session, e.Kind, before)
+		}
+		state[e.Session] = e.Kind
+	}
+	for id, k := range state {
+		if k != proxy.Refused && k != proxy.Ended {
+			t.Errorf("session %s stays at event %d", id, k)
+		}
+	}
+}
+
+// grants is an Authorizer for tests.
+type grants func(authz.Request) (authz.Grant, error)
+
+func (g grants) Authorize(_ context.Context, r authz.Request) (authz.Grant, error) { return g(r) }
+
+// onlyKey grants one credential in one app under one name.
+func onlyKey(key, app, name string) grants {
+	return func(r authz.Request) (authz.Grant, error) {
+		if r.Key.Reveal() != key {
+			return authz.Grant{}, authz.ErrUnknown
+		}
+		if r.App != app {
+			return authz.Grant{}, authz.ErrDenied
+		}
+		return authz.Grant{Subject: "somebody", Name: name}, nil
+	}
+}
+
+// statusCode returns the code of a refusal.
+func statusCode(err error) string {
+	var s *rtmptest.StatusError
+	if errors.As(err, &s) {
+		return s.Code
+	}
+	return ""
+}
