@@ -165,6 +165,18 @@ func (s *Server) forget(n *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, n)
+	s.free(n)
+}
+
+// unclaim gives the name of n back.
+func (s *Server) unclaim(n *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free(n)
+}
+
+// free needs s.mu.
+func (s *Server) free(n *session) {
 	if s.names[n.stream] == n {
 		delete(s.names, n.stream)
 	}

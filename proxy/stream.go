@@ -154,17 +154,21 @@ func (s *session) stopSetup() {
 	}
 }
 
-// goodbye tells the peers, and gives them time to take what was sent.
+// goodbye tells the peers, and gives them time to take what was sent. The name
+// is free again as soon as the origin has let go of it: an encoder that lost its
+// line comes back at once.
 func (s *session) goodbye(client, origin *rtmp.Conn) {
 	until := time.Now().Add(farewell)
 	_ = s.conn.SetDeadline(until)
 	_ = s.origin.SetDeadline(until)
-	_ = origin.Finish()
 	_ = client.End(lastWords(s.ended, s.event.Action))
+	_ = s.conn.CloseWrite()
+	_ = origin.Finish()
 	origin.Release()
 	client.Release()
 	linger(s.origin)
-	linger(s.conn)
+	s.srv.unclaim(s)
+	drain(s.conn)
 }
 
 // lastWords is the status for a client whose stream the edge or the origin ended.
@@ -188,9 +192,12 @@ func lastWords(e *end, action authz.Action) *rtmp.StatusError {
 // that closing does not destroy what it has not read. A deadline must be set.
 func linger(c leg) {
 	if c.CloseWrite() == nil {
-		_, _ = io.CopyN(io.Discard, c, lingerBytes)
+		drain(c)
 	}
 }
+
+// drain reads until the peer has closed, too, or the deadline.
+func drain(c leg) { _, _ = io.CopyN(io.Discard, c, lingerBytes) }
 
 // finished tells the Observer.
 func (s *session) finished(client *rtmp.Conn) {
