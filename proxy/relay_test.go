@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"rtmps-edge/authz"
 	"rtmps-edge/internal/corpus"
@@ -108,7 +109,10 @@ func TestAttacks(t *testing.T) {
 		t.Run(a.Name, func(t *testing.T) {
 			t.Parallel()
 			origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
-			e := newEdge(t, func(p *proxy.Policy) { p.Publish = onlyKey(target.Name, "live", "granted") }, origin.Addr())
+			e := newEdge(t, func(p *proxy.Policy) {
+				p.Publish = onlyKey(target.Name, "live", "granted")
+				p.Limits.SetupTimeout = 3 * time.Second // some attacks say half of what they would need to
+			}, origin.Addr())
 			rtmptest.RunAttack(t, func() net.Conn { return e.dial(t) }, origin, target, a)
 		})
 	}

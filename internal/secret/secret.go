@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -24,6 +25,9 @@ func New(s string) Text { return Text{s} }
 
 // Reveal returns the text itself. The caller must not print it.
 func (t Text) Reveal() string { return t.s }
+
+// Equal compares in constant time, but for the length.
+func (t Text) Equal(u Text) bool { return subtle.ConstantTimeCompare([]byte(t.s), []byte(u.s)) == 1 }
 
 // Empty reports whether there is no text.
 func (t Text) Empty() bool { return t.s == "" }
