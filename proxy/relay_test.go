@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 	"testing"
-	"time"
 
 	"rtmps-edge/authz"
 	"rtmps-edge/internal/corpus"
@@ -111,7 +110,6 @@ func TestAttacks(t *testing.T) {
 			origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
 			e := newEdge(t, func(p *proxy.Policy) {
 				p.Publish = onlyKey(target.Name, "live", "granted")
-				p.Limits.SetupTimeout = 3 * time.Second // some attacks say half of what they would need to
 			}, origin.Addr())
 			rtmptest.RunAttack(t, func() net.Conn { return e.dial(t) }, origin, target, a)
 		})
