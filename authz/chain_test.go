@@ -27,7 +27,9 @@ type answerApps struct {
 	apps []string
 }
 
-func (a *answerApps) KnowsApp(app string) bool { return strings.Contains(strings.Join(a.apps, " "), app) }
+func (a *answerApps) KnowsApp(app string) bool {
+	return strings.Contains(strings.Join(a.apps, " "), app)
+}
 
 func chain(members ...Authorizer) *Chain {
 	names := []string{"first", "second", "third"}
