@@ -2,8 +2,8 @@
 // path.Match with one difference: a star matches any text, slashes too, as
 // names of apps and servers are not paths.
 //
-//	*       any text, also none
 //	?       any one character
+//	*       any text, also none
 //	[a-z]   one character of these; [^a-z] one that is not of these
 //	\c      the character c, whatever it means otherwise
 //
