@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rtmps-edge/internal/bitrate"
+	"rtmps-edge/internal/fault"
 )
 
 // newFileMode is for a keys.toml that was not there: nobody else needs it.
@@ -37,7 +38,7 @@ func ListKeys(file string) ([]Key, error) {
 // faults or k would be one; the error is a fault.List then.
 func AddKey(file string, k Key) error {
 	return editKeysFile(file, true, func(f *keysFile) ([]byte, error) {
-		entry, err := k.toml()
+		entry, err := k.checked()
 		if err != nil {
 			return nil, err
 		}
@@ -196,6 +197,23 @@ func takeOver(tmp *os.File, file string) error {
 		return fmt.Errorf("%s: its owner would change: %w", file, err)
 	}
 	return tmp.Chmod(info.Mode().Perm())
+}
+
+// checked is toml, after its faults were looked for. They have no line: the
+// entry stands in no file yet.
+func (k Key) checked() (string, error) {
+	entry, err := k.toml()
+	if err != nil {
+		return "", err
+	}
+	_, err = parseKeys("", []byte(entry))
+	var faults fault.List
+	if errors.As(err, &faults) {
+		for i := range faults {
+			faults[i].Line = 0
+		}
+	}
+	return entry, err
 }
 
 // toml returns k as a [[key]], without what is the default.
