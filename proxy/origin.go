@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// defaultDialTimeout is for origins without one: they are near.
-	defaultDialTimeout = 3 * time.Second
+	// DefaultDialTimeout is for origins without one: they are near.
+	DefaultDialTimeout = 3 * time.Second
 	// answerTimeout bounds an origin's whole RTMP dialogue: GStreamer waits 5 s
 	// for the edge's answer.
 	answerTimeout = 4 * time.Second
@@ -93,27 +93,28 @@ func matches(pattern, s string) bool { return pattern == "" || glob.Match(patter
 // RTMP's terms is final: the next server must not be talked into it.
 func (s *session) tryServers(o *Origin, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
 	var errs []error
-	for _, server := range o.Servers {
-		c, err := s.openServer(o, server, g, r)
+	for _, address := range s.srv.servers.order(o, g.App, g.Name) {
+		known := s.srv.servers.of(address)
+		c, err := s.openServer(o, address, g, r)
 		if err == nil {
-			s.event.Server = server
+			s.event.Server = address
+			s.server = known
+			known.streams.Add(1)
+			s.srv.health(address, known, nil)
 			return c, nil
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", server, err))
+		errs = append(errs, fmt.Errorf("%s: %w", address, err))
 		var said *rtmp.StatusError
 		if errors.As(err, &said) || s.ctx.Err() != nil {
 			break
 		}
+		s.srv.health(address, known, err)
 	}
 	return nil, errors.Join(errs...)
 }
 
 func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
-	timeout := o.DialTimeout
-	if timeout == 0 {
-		timeout = defaultDialTimeout
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	ctx, cancel := context.WithTimeout(s.ctx, o.dialTimeout())
 	defer cancel()
 	conn, host, err := dial(ctx, server, o.TLS)
 	if err != nil {
@@ -142,15 +143,7 @@ func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Req
 
 // dial connects to one server. host is its "host:port" without the scheme.
 func dial(ctx context.Context, server string, config *tls.Config) (leg, string, error) {
-	host, secure := server, false
-	if rest, ok := strings.CutPrefix(server, "rtmps://"); ok {
-		host, secure = rest, true
-	} else if rest, ok := strings.CutPrefix(server, "rtmp://"); ok {
-		host = rest
-	}
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(strings.Trim(host, "[]"), map[bool]string{false: "1935", true: "443"}[secure])
-	}
+	host, secure := splitServer(server)
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", host)
 	if err != nil {
@@ -184,13 +177,4 @@ func (o *Origin) target(server string, g authz.Grant, r rtmp.Request) rtmp.Targe
 	url = strings.NewReplacer("{server}", server, "{app}", g.App, "{name}", g.Name, "{host}", host).Replace(url)
 	return rtmp.Target{Action: r.Action, App: g.App, Name: g.Name, TcURL: url, Mode: r.Mode,
 		Enhanced: r.Enhanced, ChunkSize: o.ChunkSize, MessageSize: o.MessageSize, DropEmpty: o.DropEmpty}
-}
-
-// Check says whether a server takes connections, for the check command.
-func (o *Origin) Check(ctx context.Context, server string) error {
-	c, _, err := dial(ctx, server, o.TLS)
-	if err != nil {
-		return err
-	}
-	return c.Close()
 }

@@ -49,9 +49,14 @@ type Limits struct {
 // Origin is one plain-RTMP server, or several that hold the same streams.
 type Origin struct {
 	Name string
-	// Servers are tried in order. Each is "host:port", "rtmp://host:port" or
+	// Servers are tried one after the other. Each is "host:port", "rtmp://host:port" or
 	// "rtmps://host:port"; names are resolved at each dial.
 	Servers []string
+	// Balance is the order in which they are tried. "" = as they stand.
+	Balance Balance
+	// HealthEvery is how often each is checked. 0 = never: a server that fails
+	// is tried last for a while.
+	HealthEvery time.Duration
 	// TcURL is the tcUrl that the origin sees; {server}, {app}, {name} and
 	// {host} are filled in. "" means rtmp://SERVER/APP.
 	TcURL string

@@ -48,8 +48,13 @@ type Server struct {
 	log       *logrus.Logger
 	admission *ratelimit.Admission
 
+	servers servers
+	ctx     context.Context // ends with Shutdown: for health checks
+	cancel  context.CancelFunc
+	checks  sync.WaitGroup // health checks under way
+
 	mu        sync.Mutex
-	listeners map[net.Listener]bool
+	listeners map[net.Listener]*atomic.Pointer[ListenerConfig]
 	sessions  map[*session]bool
 	names     map[streamName]*session
 	closing   bool
@@ -68,7 +73,7 @@ func NewServer(c ServerConfig) *Server {
 		observer:  c.Observer,
 		log:       c.Log,
 		admission: ratelimit.NewAdmission(),
-		listeners: map[net.Listener]bool{},
+		listeners: map[net.Listener]*atomic.Pointer[ListenerConfig]{},
 		sessions:  map[*session]bool{},
 		names:     map[streamName]*session{},
 		done:      make(chan struct{}),
@@ -77,6 +82,7 @@ func NewServer(c ServerConfig) *Server {
 		s.log = logrus.New()
 		s.log.SetOutput(io.Discard)
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy.Store(c.Policy)
 	return s
 }
@@ -98,7 +104,8 @@ func (s *Server) Sessions() int {
 // Serve accepts from ln, which it then owns, until ln is closed or the Server
 // is shut down; then it returns nil. No error of accept ends it.
 func (s *Server) Serve(ln net.Listener, lc ListenerConfig) error {
-	if !s.register(ln) {
+	config := s.register(ln, lc)
+	if config == nil {
 		return ln.Close()
 	}
 	defer s.unregister(ln)
@@ -115,7 +122,16 @@ func (s *Server) Serve(ln net.Listener, lc ListenerConfig) error {
 			continue
 		}
 		pause = 0
-		s.start(c, lc)
+		s.start(c, *config.Load())
+	}
+}
+
+// Configure changes how connections of ln are treated from now on.
+func (s *Server) Configure(ln net.Listener, lc ListenerConfig) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if config := s.listeners[ln]; config != nil {
+		config.Store(&lc)
 	}
 }
 
@@ -140,18 +156,21 @@ func (s *Server) start(c net.Conn, lc ListenerConfig) {
 	}()
 }
 
-func (s *Server) register(ln net.Listener) bool {
+// register returns where the configuration of ln is kept; nil when closing.
+func (s *Server) register(ln net.Listener, lc ListenerConfig) *atomic.Pointer[ListenerConfig] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
-		return false
+		return nil
 	}
-	s.listeners[ln] = true
+	config := &atomic.Pointer[ListenerConfig]{}
+	config.Store(&lc)
+	s.listeners[ln] = config
 	if s.watching == nil {
 		s.watching = make(chan struct{})
 		go s.watch()
 	}
-	return true
+	return config
 }
 
 func (s *Server) unregister(ln net.Listener) {
@@ -207,6 +226,7 @@ func (s *Server) watch() {
 			for _, n := range s.all() {
 				n.look(now, policy)
 			}
+			s.checkHealth(now, policy)
 		case <-s.done:
 			return
 		}
@@ -252,9 +272,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		<-empty
 	}
+	s.cancel()
 	close(s.done)
 	if watching != nil {
 		<-watching
 	}
+	s.checks.Wait()
 	return err
 }

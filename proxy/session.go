@@ -24,8 +24,9 @@ type session struct {
 	srv      *Server
 	policy   *Policy // as it was when the connection came
 	listener ListenerConfig
-	conn     leg // the client; replaced by its TLS form
-	origin   leg // nil until opened
+	conn     leg     // the client; replaced by its TLS form
+	origin   leg     // nil until opened
+	server   *server // that origin is a connection to; nil until opened
 	event    Event
 	stream   streamName // guarded by srv.mu
 
@@ -259,6 +260,9 @@ func (s *session) close() {
 	_ = s.conn.Close()
 	if s.origin != nil {
 		_ = s.origin.Close()
+	}
+	if s.server != nil {
+		s.server.streams.Add(-1)
 	}
 	if s.release != nil {
 		s.release()

@@ -3,6 +3,7 @@ package rtmp
 import (
 	"errors"
 	"io"
+	"syscall"
 )
 
 // Target is what Open asks of an origin. All of it is the edge's own text.
@@ -62,6 +63,25 @@ func Open(rw io.ReadWriter, t Target, lim Limits) (*Conn, error) {
 	}
 	c.setup = false
 	return c, nil
+}
+
+// Probe says whether there is an RTMP server at the other end of rw: it answers
+// a handshake, and a connect to app with whatever it likes, a close included,
+// as nginx-rtmp does for an app that it has not. It does not close rw and sets
+// no deadline.
+func Probe(rw io.ReadWriter, app, tcURL string) error {
+	c := newConn(rw, Limits{})
+	defer c.in.Release()
+	o := Object{{"app", app}, {"type", "nonprivate"}, {"flashVer", flashVer}, {"tcUrl", tcURL}}
+	if err := c.openHandshake(c.encode(command("connect", txnConnect, o))); err != nil {
+		return err
+	}
+	_, err := c.await(txnConnect)
+	var said *StatusError
+	if errors.As(err, &said) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	return err
 }
 
 func (c *Conn) open(t Target) error {

@@ -34,6 +34,15 @@ func Read(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// Check reports whether Read could open the file at path.
+func Check(path string) error {
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // open asks what the path is before it opens it: opening a pipe waits for who
 // writes to it.
 func open(path string) (*os.File, error) {
