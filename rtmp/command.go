@@ -1,6 +1,9 @@
 package rtmp
 
-import "strings"
+import (
+	"math"
+	"strings"
+)
 
 // call is a command message taken apart (SPEC §7.1.1).
 type call struct {
@@ -40,7 +43,7 @@ func parseCall(m message) (call, error) {
 	}
 	c := call{name: name, args: v[1:]}
 	if len(c.args) > 0 {
-		if c.txn, ok = c.args[0].(float64); !ok {
+		if c.txn, ok = c.args[0].(float64); !ok || math.IsNaN(c.txn) || math.IsInf(c.txn, 0) {
 			return call{}, breach("command without a transaction number")
 		}
 		c.args = c.args[1:]

@@ -106,6 +106,11 @@ func (r *attackRun) play(conn net.Conn) {
 			r.hangUp()
 		}
 		r.expectClosed()
+	case Refused:
+		if err == nil && r.goOn(steps, b) == nil {
+			r.errorf("the client got its stream")
+		}
+		r.expectClosed()
 	}
 	for _, err := range r.pub.Breaches() {
 		r.errorf("to the client: %v", err)
@@ -158,7 +163,7 @@ func (r *attackRun) expectClosed() {
 	if _, err := r.pub.WaitEnd(); err != nil {
 		r.errorf("%v; the edge said %v", err, r.pub.Messages())
 	}
-	if r.attack.Want == Closed && r.attack.Phase < PhasePublished && r.started() {
+	if r.attack.Want != Either && r.attack.Phase < PhasePublished && r.started() {
 		r.errorf("the edge said Publish.Start")
 	}
 	for _, c := range r.conns() {

@@ -27,10 +27,13 @@ const (
 	Survives
 	// Either: both will do, as long as the origin hears nothing wrong.
 	Either
+	// Refused: nothing is wrong until the client asks for the stream, which it
+	// then does, and must not get.
+	Refused
 )
 
 // String names what is wanted.
-func (w Want) String() string { return [...]string{"closed", "survives", "either"}[w] }
+func (w Want) String() string { return [...]string{"closed", "survives", "either", "refused"}[w] }
 
 // Evil is the stream name that the attacks try to reach. Only audio and video
 // payloads may carry it to an origin.

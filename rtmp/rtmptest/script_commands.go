@@ -20,23 +20,25 @@ func connectAttacks() []Attack {
 		"connect-tcurl-twice": func(b *Builder, t Target) {
 			b.Connect(t.App, t.TcURL, Property{"tcUrl", "rtmp://" + Evil + "/" + Evil})
 		},
-		"connect-app-number":        app(func(Target) any { return 1 }),
-		"connect-app-object":        app(func(t Target) any { return Object{{"app", t.App}} }),
-		"connect-tcurl-number":      func(b *Builder, t Target) { b.Command(0, "connect", 1, Object{{"app", t.App}, {"tcUrl", 5}}) },
-		"connect-without-app":       object(Property{"tcUrl", "rtmp://x/y"}),
-		"connect-without-object":    func(b *Builder, t Target) { b.Command(0, "connect", 1) },
-		"connect-object-a-string":   func(b *Builder, t Target) { b.Command(0, "connect", 1, t.App) },
-		"connect-name-only":         func(b *Builder, t Target) { b.Command(0, "connect") },
-		"connect-txn-a-string":      func(b *Builder, t Target) { b.Command(0, "connect", "1", Object{{"app", t.App}}) },
+		"connect-app-number":      app(func(Target) any { return 1 }),
+		"connect-app-object":      app(func(t Target) any { return Object{{"app", t.App}} }),
+		"connect-tcurl-number":    func(b *Builder, t Target) { b.Command(0, "connect", 1, Object{{"app", t.App}, {"tcUrl", 5}}) },
+		"connect-without-app":     object(Property{"tcUrl", "rtmp://x/y"}),
+		"connect-without-object":  func(b *Builder, t Target) { b.Command(0, "connect", 1) },
+		"connect-object-a-string": func(b *Builder, t Target) { b.Command(0, "connect", 1, t.App) },
+		"connect-name-only":       func(b *Builder, t Target) { b.Command(0, "connect") },
+		"connect-txn-a-string":    func(b *Builder, t Target) { b.Command(0, "connect", "1", Object{{"app", t.App}}) },
+		"connect-app-nul":         app(func(t Target) any { return t.App + "\x00" + Evil }),
+		"connect-app-newline":     app(func(t Target) any { return t.App + "\r\n" + Evil }),
+		"connect-app-of-64k":      app(func(t Target) any { return strings.Repeat("a", 60000) }),
+		"publish-before-connect":  func(b *Builder, t Target) { b.Command(1, "publish", 5, nil, Evil, "live") },
+	}
+	refused := scripts{
 		"connect-app-evil":          app(func(Target) any { return Evil }),
-		"connect-app-nul":           app(func(t Target) any { return t.App + "\x00" + Evil }),
 		"connect-app-dotdot":        app(func(t Target) any { return t.App + "/../" + Evil }),
 		"connect-app-other-segment": app(func(t Target) any { return t.App + "/" + Evil }),
 		"connect-app-percent":       app(func(t Target) any { return t.App + "%2f" + Evil }),
 		"connect-app-quotes":        app(func(t Target) any { return `"` + t.App + `"` }),
-		"connect-app-newline":       app(func(t Target) any { return t.App + "\r\n" + Evil }),
-		"connect-app-of-64k":        app(func(t Target) any { return strings.Repeat("a", 60000) }),
-		"publish-before-connect":    func(b *Builder, t Target) { b.Command(1, "publish", 5, nil, Evil, "live") },
 	}
 	either := scripts{
 		"connect-app-upper-case": app(func(t Target) any { return strings.ToUpper(t.App) }),
@@ -57,6 +59,7 @@ func connectAttacks() []Attack {
 		"connect-amf3-type-byte-0": func(b *Builder, t Target) { b.Message(3, 0, TypeCommandAMF3, 0, append([]byte{0}, connectAMF(t)...)) },
 	}
 	out := append(simple(PhaseGreeted, Closed, closed), simple(PhaseGreeted, Either, either)...)
+	out = append(out, simple(PhaseGreeted, Refused, refused)...)
 	for i := range out {
 		out[i].Reaches = PhaseConnected
 	}
@@ -90,10 +93,6 @@ func beforeConnect() []Attack {
 // the origin is told must be one name.
 func nameAttacks() []Attack {
 	out := simple(PhaseConnected, Closed, scripts{
-		"release-other-name":         func(b *Builder, t Target) { b.Command(0, "releaseStream", 2, nil, Evil) },
-		"fcpublish-other-name":       func(b *Builder, t Target) { b.Command(0, "FCPublish", 2, nil, Evil) },
-		"fcunpublish-other-name":     func(b *Builder, t Target) { b.Command(0, "FCUnpublish", 2, nil, Evil) },
-		"getstreamlength-other-name": func(b *Builder, t Target) { b.Command(0, "getStreamLength", 2, nil, Evil) },
 		"release-and-fcpublish-differ": func(b *Builder, t Target) {
 			b.Command(0, "releaseStream", 2, nil, t.Name).Command(0, "FCPublish", 3, nil, Evil)
 		},
@@ -116,6 +115,12 @@ func nameAttacks() []Attack {
 			b.Command(0, "releaseStream", 2, nil, Raw{0x11, 6, 9, 'e', 'v', 'i', 'l'})
 		},
 	})
+	out = append(out, simple(PhaseConnected, Refused, scripts{
+		"release-other-name":         func(b *Builder, t Target) { b.Command(0, "releaseStream", 2, nil, Evil) },
+		"fcpublish-other-name":       func(b *Builder, t Target) { b.Command(0, "FCPublish", 2, nil, Evil) },
+		"fcunpublish-other-name":     func(b *Builder, t Target) { b.Command(0, "FCUnpublish", 2, nil, Evil) },
+		"getstreamlength-other-name": func(b *Builder, t Target) { b.Command(0, "getStreamLength", 2, nil, Evil) },
+	})...)
 	out = append(out, publishNames()...)
 	return append(out, namedEverywhere()...)
 }

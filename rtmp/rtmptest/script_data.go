@@ -145,13 +145,16 @@ func amfAttacks() []Attack {
 		"amf-object-without-end": func(b *Builder, t Target) {
 			b.Command(0, "connect", 1, Raw("\x03\x00\x03app"), t.App, Raw("\x00\x05tcUrl"), t.TcURL)
 		},
-		"amf-empty-key":           with(Raw("\x03\x00\x00\x05\x00\x00\x09")),
-		"amf-movieclip":           with(Raw{4}),
-		"amf-recordset":           with(Raw{0x0e}),
-		"amf-unknown-marker":      with(Raw{0x42}),
-		"amf-avmplus":             with(Raw{0x11, 0x0a, 0x0b, 1, 1}),
-		"amf-number-cut":          func(b *Builder, t Target) { b.Message(3, 0, TypeCommand, 0, []byte("\x02\x00\x07connect\x00\x3f")) },
-		"amf-name-cut":            func(b *Builder, t Target) { b.Message(3, 0, TypeCommand, 0, []byte("\x02\x00\x07conn")) },
+		"amf-empty-key":      with(Raw("\x03\x00\x00\x05\x00\x00\x09")),
+		"amf-movieclip":      with(Raw{4}),
+		"amf-recordset":      with(Raw{0x0e}),
+		"amf-unknown-marker": with(Raw{0x42}),
+		"amf-avmplus":        with(Raw{0x11, 0x0a, 0x0b, 1, 1}),
+		"amf-number-cut":     func(b *Builder, t Target) { b.Message(3, 0, TypeCommand, 0, []byte("\x02\x00\x07connect\x00\x3f")) },
+		"amf-name-cut":       func(b *Builder, t Target) { b.Message(3, 0, TypeCommand, 0, []byte("\x02\x00\x07conn")) },
+		"amf-nan-transaction": func(b *Builder, t Target) {
+			b.Command(0, "connect", Raw("\x00\x7f\xf8\x00\x00\x00\x00\x00\x01"), Object{{"app", t.App}})
+		},
 		"amf-command-of-one-byte": func(b *Builder, t Target) { b.Message(3, 0, TypeCommand, 0, []byte{2}) },
 	}
 	either := scripts{
@@ -162,9 +165,6 @@ func amfAttacks() []Attack {
 		"amf-ecma-count-lies":  with(Raw("\x08\xff\xff\xff\xff\x00\x01a\x05\x00\x00\x09")),
 		"amf-2000-properties":  with(many),
 		"amf-duplicate-others": with(Object{{"y", 1}, {"y", Evil}}),
-		"amf-nan-transaction": func(b *Builder, t Target) {
-			b.Command(0, "connect", Raw("\x00\x7f\xf8\x00\x00\x00\x00\x00\x01"), Object{{"app", t.App}})
-		},
 	}
 	out := append(simple(PhaseGreeted, Closed, closed), simple(PhaseGreeted, Either, either)...)
 	for i := range out {
