@@ -1,0 +1,196 @@
+package tlsconf
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"time"
+
+	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/filewatch"
+)
+
+// Pair names a certificate, followed by its chain, and its key: two PEM files,
+// or one that holds both.
+type Pair struct{ Cert, Key string }
+
+// FilesConfig is what NewFiles needs.
+type FilesConfig struct {
+	Options
+	// Pairs are served by the server name that a client sends. The first is
+	// for clients that send none, or one that no certificate is for. A name
+	// may have a certificate of each kind of key; the client decides.
+	Pairs []Pair
+}
+
+// Files is a Source of certificates that others keep up to date on disk.
+type Files struct {
+	endpoint
+	pairs []Pair
+
+	mu     sync.Mutex // guards what follows, and is held while files are read
+	loaded []*tls.Certificate
+	told   []string // what was last logged as wrong with each pair, and in the end of client_ca
+}
+
+// NewFiles reads all pairs. The error is a fault.List.
+func NewFiles(c FilesConfig) (*Files, error) {
+	f := &Files{pairs: c.Pairs, told: make([]string, len(c.Pairs)+1)}
+	faults := faultsOf(f.open(c.Options))
+	if len(c.Pairs) == 0 {
+		faults.Add(fault.Fault{Key: "certificate", Problem: "there must be at least one"})
+	}
+	certs, err := readPairs(c.Pairs)
+	faults = append(faults, faultsOf(err)...)
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	f.loaded = certs
+	f.table.Store(newTable(certs))
+	return f, nil
+}
+
+func readPairs(pairs []Pair) ([]*tls.Certificate, error) {
+	var faults fault.List
+	certs := make([]*tls.Certificate, len(pairs))
+	for i, p := range pairs {
+		var err error
+		certs[i], err = pairOf(p)
+		faults = append(faults, faultsOf(err)...)
+	}
+	return certs, faults.Err()
+}
+
+// Reload implements Source. One file with a fault, and all stays as it was.
+func (f *Files) Reload(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	certs, err := readPairs(f.pairs)
+	faults := faultsOf(err)
+	clients, err := f.readClients()
+	faults = append(faults, faultsOf(err)...)
+	if faults.Err() == nil {
+		faults = expiredFaults(f.pairs, f.loaded, certs)
+	}
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	f.loaded = certs
+	f.table.Store(newTable(certs))
+	f.clients.Store(clients)
+	return nil
+}
+
+// expiredFaults finds certificates that have expired where those in use have
+// not: an old file that was put back by mistake.
+func expiredFaults(pairs []Pair, old, now []*tls.Certificate) fault.List {
+	var faults fault.List
+	for i, p := range pairs {
+		faults = append(faults, faultsOf(notWorse(p, old[i], now[i]))...)
+	}
+	return faults
+}
+
+func notWorse(p Pair, old, now *tls.Certificate) error {
+	t := time.Now()
+	if end := now.Leaf.NotAfter; t.After(end) && !t.After(old.Leaf.NotAfter) {
+		return faulty(p.Cert, fmt.Sprintf("has expired at %s; the one before it serves on", stamp(end)))
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Watch reads the files again when they change, until ctx is done. A pair that
+// is half written, or does not match, leaves the one before it in use. Run it
+// once.
+func (f *Files) Watch(ctx context.Context) {
+	filewatch.Run(ctx, filewatch.Config{
+		Files: f.watched,
+		Look:  f.look,
+		Warn: func(err error) {
+			f.opts.Log.WithError(err).Warn("changes of certificate files are noticed late: the system tells of none")
+		},
+	})
+}
+
+func (f *Files) watched() []string {
+	var files []string
+	for _, p := range f.pairs {
+		files = append(files, p.Cert, p.Key)
+	}
+	if f.opts.ClientAuth != Off {
+		files = append(files, f.opts.ClientCA)
+	}
+	return files
+}
+
+// look takes over each pair that is new and whole.
+func (f *Files) look() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	certs := make([]*tls.Certificate, len(f.loaded))
+	changed := false
+	for i, p := range f.pairs {
+		certs[i] = f.renewed(i, p)
+		changed = changed || certs[i] != f.loaded[i]
+	}
+	if changed {
+		f.loaded = certs
+		f.table.Store(newTable(certs))
+	}
+	f.lookAtClients()
+}
+
+// renewed returns the certificate of pair i as it is on disk, or the one in use
+// if that is the same or cannot be used.
+func (f *Files) renewed(i int, p Pair) *tls.Certificate {
+	old := f.loaded[i]
+	now, err := pairOf(p)
+	if err == nil {
+		err = notWorse(p, old, now)
+	}
+	f.tell(i, err)
+	if err != nil || sameCertificate(old, now) {
+		return old
+	}
+	f.opts.Log.WithFields(map[string]any{"certificate": nameOf(now.Leaf), "until": stamp(now.Leaf.NotAfter)}).
+		Info("the certificate was read again and serves new connections")
+	return now
+}
+
+// tell logs what is wrong with a file, once.
+func (f *Files) tell(i int, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != f.told[i] {
+		f.opts.Log.WithError(err).Warn("a file has changed and cannot be used; what was read before stays in use")
+	}
+	f.told[i] = text
+}
+
+func (f *Files) lookAtClients() {
+	clients, err := f.readClients()
+	f.tell(len(f.pairs), err)
+	if err != nil || clients.data == f.clients.Load().data {
+		return
+	}
+	f.clients.Store(clients)
+	f.opts.Log.WithField("client_ca", f.opts.ClientCA).Info("the authorities of clients were read again")
+}
+
+// sameCertificate compares what is sent; a chain can change on its own.
+func sameCertificate(a, b *tls.Certificate) bool {
+	if len(a.Certificate) != len(b.Certificate) {
+		return false
+	}
+	for i := range a.Certificate {
+		if string(a.Certificate[i]) != string(b.Certificate[i]) {
+			return false
+		}
+	}
+	return true
+}
