@@ -1,0 +1,157 @@
+// Package config reads edge.toml: every key has a default, every fault is
+// found in one go and says where it is and what is allowed.
+package config
+
+import (
+	"crypto/sha256"
+	"net/netip"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/readfile"
+	"rtmps-edge/internal/tomlfile"
+	"rtmps-edge/proxy"
+	"rtmps-edge/ratelimit"
+	"rtmps-edge/rtmp"
+	"rtmps-edge/tlsconf"
+)
+
+// MaxFile is the largest edge.toml, in bytes.
+const MaxFile = 1 << 20
+
+// Config is a whole edge.toml. Paths in it can be opened from anywhere.
+type Config struct {
+	File      string
+	Sum       [sha256.Size]byte // of the file's contents
+	Log       Log
+	Listeners []Listener
+	TLS       TLS
+	Origins   []*proxy.Origin
+	Routes    []proxy.Route
+	Authz     Authz
+	Limits    proxy.Limits
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  logrus.Level
+	Format string // "text" or "json"
+}
+
+// Listener is one [[listener]].
+type Listener struct {
+	Address string // host:port, where host may be a go-sockaddr template
+	TLS     string // TLSRequired or TLSOff
+	Origin  string // "" = by route
+	Line    int    // where it stands in the file
+}
+
+// Values of Listener.TLS.
+const (
+	TLSRequired = "required"
+	TLSOff      = "off"
+)
+
+// TLS says where certificates come from.
+type TLS struct {
+	Source         string // SourceSelfSigned or SourceFiles
+	Profile        tlsconf.Profile
+	SessionTickets bool
+	// SelfSignedDir keeps the self-signed certificate and its CA; "" = memory.
+	SelfSignedDir   string
+	SelfSignedNames []string
+	Certificates    []tlsconf.Pair
+}
+
+// Values of TLS.Source.
+const (
+	SourceSelfSigned = "self-signed"
+	SourceFiles      = "files"
+)
+
+// Authz says who may do what.
+type Authz struct {
+	Publish, Play []string // names of authorizers, in the order they are asked
+	KeysFile      string
+	// PublishFrom and PlayFrom are the networks that may do each; empty = any.
+	PublishFrom, PlayFrom []netip.Prefix
+	// DenyFrom are the networks that are refused before TLS.
+	DenyFrom []netip.Prefix
+}
+
+// Names of authorizers.
+const (
+	AuthorizerKeys = "keys"
+	AuthorizerOpen = "open"
+)
+
+// Default returns what an empty file means, but for the listener and the
+// origin, of which there must be one each.
+func Default() *Config {
+	return &Config{
+		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
+		TLS:   TLS{Source: SourceSelfSigned, Profile: tlsconf.Encoder},
+		Authz: Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml"},
+		Limits: proxy.Limits{
+			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},
+			Admission: ratelimit.AdmissionLimits{
+				ConnectionsPerIP: 64,
+				ConnectRatePerIP: ratelimit.Rate{Events: 10, Per: time.Second},
+			},
+			SetupTimeout: 10 * time.Second,
+			IdleTimeout:  time.Minute,
+			DrainTimeout: 30 * time.Second,
+		},
+	}
+}
+
+// Load reads file. The error is a fault.List of all that is wrong with it, or
+// that of reading it.
+func Load(file string) (*Config, error) {
+	data, err := readfile.Read(file, MaxFile)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, data)
+}
+
+// SumOf returns what Config.Sum would be for file as it is now.
+func SumOf(file string) ([sha256.Size]byte, error) {
+	data, err := readfile.Read(file, MaxFile)
+	return sha256.Sum256(data), err
+}
+
+// Parse reads data as the contents of file. The error is a fault.List.
+func Parse(file string, data []byte) (*Config, error) {
+	t, err := tomlfile.Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	c := Default()
+	c.File, c.Sum = file, sha256.Sum256(data)
+	c.read(t)
+	if err := t.Err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Fault makes a fault of this file that was found later than by Load.
+func (c *Config) Fault(line int, key, value, problem string) fault.Fault {
+	return fault.Fault{File: c.File, Line: line, Key: key, Value: value, Problem: problem}
+}
+
+// KeysFile returns the path of the keys.toml that file names, whatever else is
+// wrong with it: the default, beside it, if it cannot be read.
+func KeysFile(file string) string {
+	c := Default()
+	data, err := readfile.Read(file, MaxFile)
+	t, parseErr := tomlfile.Parse(file, data)
+	if err != nil || parseErr != nil {
+		t, _ = tomlfile.Parse(file, nil)
+	}
+	t.Table("authz").Table("keys").String("file", &c.Authz.KeysFile)
+	return t.Path(c.Authz.KeysFile)
+}

@@ -1,0 +1,326 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rtmps-edge/internal/fault"
+	"rtmps-edge/proxy"
+	"rtmps-edge/tlsconf"
+)
+
+// write makes a directory with files and returns the path of its edge.toml.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "edge.toml")
+}
+
+const least = "[[listener]]\n[[origin]]\n[authz]\npublish = [\"open\"]\n"
+
+func load(t *testing.T, text string) *Config {
+	t.Helper()
+	c, err := Load(write(t, map[string]string{"edge.toml": text}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The file that documents the keys says what the defaults are.
+func TestDocumentedDefaults(t *testing.T) {
+	text, err := os.ReadFile("../edge.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented, err := Load(write(t, map[string]string{"edge.toml": string(text), "keys.toml": ""}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := Load(write(t, map[string]string{"edge.toml": "[[listener]]\n[[origin]]\n", "keys.toml": ""}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Config{documented, bare} {
+		c.Authz.KeysFile, c.File, c.Sum = filepath.Base(c.Authz.KeysFile), "", [32]byte{}
+		c.Listeners[0].Line = 0
+		for _, list := range []*[]string{&c.TLS.SelfSignedNames} {
+			if *list == nil {
+				*list = []string{}
+			}
+		}
+		// Zero means the default that the documentation gives.
+		o := c.Origins[0]
+		if o.ChunkSize == 0 {
+			o.ChunkSize = 65536
+		}
+		if o.MessageSize == 0 {
+			o.MessageSize = 16 << 20
+		}
+		a := &c.Authz
+		if len(a.PublishFrom)+len(a.PlayFrom)+len(a.DenyFrom) > 0 {
+			t.Error("networks by default")
+		}
+		a.PublishFrom, a.PlayFrom, a.DenyFrom = nil, nil, nil
+	}
+	if !reflect.DeepEqual(documented, bare) {
+		t.Errorf("documented\n%+v\ndefault\n%+v", documented, bare)
+	}
+}
+
+// Every key that is read is documented, and nothing else is. The keys that are
+// read are those that each table's fault for an unknown key lists.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[limits]"}
+	text := ""
+	for _, table := range tables {
+		text += table + "\nnot-a-key = 1\n"
+	}
+	_, err := Load(write(t, map[string]string{"edge.toml": text}))
+	known := map[string][]string{}
+	for _, f := range err.(fault.List) {
+		table, ok := strings.CutSuffix(f.Key, ".not-a-key")
+		_, keys, isList := strings.Cut(f.Problem, "the keys are ")
+		if ok && isList {
+			known[table] = strings.Split(keys, ", ")
+		}
+	}
+	documented := documentedKeys(t)
+	for _, table := range tables {
+		name := strings.Trim(table, "[]")
+		if len(known[name]) == 0 || len(documented[name]) == 0 {
+			t.Errorf("%s: known %v, documented %v", table, known[name], documented[name])
+		}
+		for _, key := range documented[name] {
+			if !slices.Contains(known[name], key) {
+				t.Errorf("%s.%s is documented and not known", name, key)
+			}
+		}
+		for _, key := range known[name] {
+			if !slices.Contains(documented[name], key) && !slices.Contains(notBuilt(t, table), key) &&
+				!slices.Contains(slices.Collect(mapsKeys(documented)), name+"."+key) {
+				t.Errorf("%s.%s is known and not documented", name, key)
+			}
+		}
+	}
+}
+
+func mapsKeys(m map[string][]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// notBuilt returns the keys of a table that are refused as not built yet.
+func notBuilt(t *testing.T, table string) (keys []string) {
+	t.Helper()
+	all := []string{"proxy_protocol", "client_ca", "client_auth", "acme", "client_ip", "recheck", "signed", "jwt", "webhook", "password",
+		"certificate", "handshakes", "bitrate_per_ip", "streams_per_ip", "streams_per_subject", "max_duration", "auth_failures", "ban"}
+	text := table + "\n"
+	for _, key := range all {
+		text += key + " = 1\n"
+	}
+	_, err := Load(write(t, map[string]string{"edge.toml": text}))
+	for _, f := range err.(fault.List) {
+		if strings.Contains(f.Problem, "not built yet") {
+			keys = append(keys, f.Key[strings.LastIndex(f.Key, ".")+1:])
+		}
+	}
+	return keys
+}
+
+// documentedKeys reads edge.toml by its look: comments with keys count too.
+func documentedKeys(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../edge.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := regexp.MustCompile(`^(?:# )?\[\[?([a-z.]+)\]\]?`)
+	key := regexp.MustCompile(`^(?:# )?([a-z_]+) += .*#.*`)
+	keys, table := map[string][]string{}, ""
+	for line := range strings.Lines(string(text)) {
+		if m := header.FindStringSubmatch(line); m != nil {
+			table = m[1]
+		} else if m := key.FindStringSubmatch(line); m != nil {
+			keys[table] = append(keys[table], m[1])
+		}
+	}
+	return keys
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	file := write(t, map[string]string{"keys.toml": "[[key]]\nsubject = \"a\"\n", "edge.toml": `[log]
+level = "loud"
+[[listener]]
+address = "1936"
+tls = "maybe"
+origin = "nowhere"
+[tls]
+source = "files"
+[[tls.certificate]]
+cert = "missing.pem"
+[[origin]]
+servers = ["http://x", "127.0.0.1:1935"]
+dial_timeout = "soon"
+balance = "fair"
+[[route]]
+app = "["
+[authz]
+play = ["signed", "nobody"]
+deny_from = ["everywhere"]
+recheck = "5s"
+[limits]
+connect_rate_per_ip = "often"
+publish_bitrate = "8Mbps"
+chunk_size = 1
+streams_per_ip = 4
+[admin]
+`})
+	_, err := Load(file)
+	list, ok := err.(fault.List)
+	if !ok {
+		t.Fatal(err)
+	}
+	at := map[string]bool{}
+	for _, f := range list {
+		at[filepath.Base(f.File)+" "+f.Key] = true
+		if f.Problem == "" || f.Line == 0 {
+			t.Errorf("%v has no line or says nothing", f)
+		}
+	}
+	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "tls.certificate.cert", "tls.certificate.key",
+		"origin.servers", "origin.dial_timeout", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.recheck",
+		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "admin"} {
+		if !at["edge.toml "+key] {
+			t.Errorf("no fault of %s in\n%v", key, err)
+		}
+	}
+	if !at["keys.toml hash"] {
+		t.Errorf("the faults of keys.toml are not told\n%v", err)
+	}
+}
+
+func TestWhatMustBeThere(t *testing.T) {
+	_, err := Load(write(t, map[string]string{"edge.toml": ""}))
+	for _, want := range []string{"listener: there must be at least one", "origin: there must be at least one", "rtmps-edge key add"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+	_, err = Load(write(t, map[string]string{"edge.toml": least + "[tls]\nsource = \"files\"\n"}))
+	if err == nil || !strings.Contains(err.Error(), "at least one [[tls.certificate]]") {
+		t.Error(err)
+	}
+	if _, err := Load(filepath.Join(t.TempDir(), "edge.toml")); !os.IsNotExist(err) {
+		t.Error(err)
+	}
+}
+
+func TestNamesMustBeUnique(t *testing.T) {
+	_, err := Load(write(t, map[string]string{"edge.toml": least + "[[listener]]\n[[origin]]\n"}))
+	list, _ := err.(fault.List)
+	if len(list) != 2 || list[0].Key != "listener.address" || list[1].Key != "origin.name" {
+		t.Error(err)
+	}
+}
+
+func TestValues(t *testing.T) {
+	c := load(t, `
+[log]
+level = "trace"
+format = "json"
+[[listener]]
+address = "127.0.0.1:0"
+tls = "off"
+origin = "b"
+[tls]
+profile = "modern"
+self_signed_dir = "certs"
+self_signed_names = ["edge.test"]
+[[origin]]
+name = "a"
+servers = ["rtmps://a.example"]
+[[origin]]
+name = "b"
+balance = "least"
+health_every = "0"
+chunk_size = 4096
+message_size = "1MiB"
+[[route]]
+server = "*.EXAMPLE.com"
+origin = "b"
+[authz]
+publish = ["open"]
+play = ["open"]
+publish_from = ["192.0.2.0/24", "2001:db8::1"]
+[limits]
+connections_per_ip = 0
+connect_rate_per_ip = "0"
+publish_bitrate = "8Mbit"
+play_bitrate = 500000
+chunk_size = 0
+message_size = "0"
+`)
+	dir := filepath.Dir(c.File)
+	switch {
+	case c.Listeners[0].TLS != TLSOff, c.Listeners[0].Origin != "b", c.TLS.Profile != tlsconf.Modern,
+		c.TLS.SelfSignedDir != filepath.Join(dir, "certs"), c.Origins[1].Balance != proxy.BalanceLeast, c.Origins[1].HealthEvery != 0,
+		c.Origins[0].HealthEvery != 5*time.Second, c.Origins[1].MessageSize != 1<<20, c.Routes[0].Server != "*.example.com",
+		c.Limits.PublishBitrate != 8_000_000, c.Limits.PlayBitrate != 500_000, c.Limits.RTMP.ChunkSize != 0xFFFFFF,
+		c.Limits.RTMP.MessageSize != 16<<20, c.Limits.Admission.ConnectionsPerIP != 0, len(c.Authz.PublishFrom) != 2:
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	if got, err := Resolve("{{ GetAllInterfaces | include \"type\" \"IPv4\" | include \"flags\" \"loopback\" | limit 1 | join \"address\" \" \" }}:443"); err != nil || got != "127.0.0.1:443" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, bad := range []string{"{{ NoSuchFunction }}:443", "{{ GetAllInterfaces | include \"name\" \"none\" | join \"address\" \" \" }}:443"} {
+		if got, err := Resolve(bad); err == nil {
+			t.Errorf("%s gives %q", bad, got)
+		}
+	}
+}
+
+func TestKeysFileIsFoundWhateverElseIsWrong(t *testing.T) {
+	file := write(t, map[string]string{"edge.toml": "[log]\nlevel = 1\n[authz.keys]\nfile = \"other.toml\"\n"})
+	if got := KeysFile(file); got != filepath.Join(filepath.Dir(file), "other.toml") {
+		t.Error(got)
+	}
+	if got := KeysFile(filepath.Join("no", "edge.toml")); got != filepath.Join("no", "keys.toml") {
+		t.Error(got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	text, err := os.ReadFile("../edge.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
+	f.Add(least)
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := Parse("edge.toml", []byte(text)); err == nil {
+			return
+		} else if _, ok := err.(fault.List); !ok {
+			t.Errorf("%T", err)
+		}
+	})
+}

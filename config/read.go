@@ -1,0 +1,282 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-sockaddr/template"
+	"github.com/sirupsen/logrus"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/glob"
+	"rtmps-edge/internal/readfile"
+	"rtmps-edge/internal/tomlfile"
+	"rtmps-edge/proxy"
+	"rtmps-edge/ratelimit"
+	"rtmps-edge/tlsconf"
+)
+
+// Bounds of values. They keep typing errors from becoming hours or gigabytes.
+const (
+	maxTimeout    = time.Hour
+	maxCount      = 1 << 20
+	minChunkSize  = 4096 // what OBS sets: less would refuse it
+	maxChunkSize  = 0xFFFFFF
+	minMessage    = 64 << 10
+	maxMessage    = 16 << 20 // the length field has 24 bits
+	minOriginSize = 128      // the protocol's own chunk size
+)
+
+// read takes the whole file apart, one table after the other.
+func (c *Config) read(t *tomlfile.Table) {
+	c.readLog(t.Table("log"))
+	for _, o := range t.Tables("origin") { // first: others name them
+		c.readOrigin(o)
+	}
+	for _, l := range t.Tables("listener") {
+		c.readListener(l)
+	}
+	c.readTLS(t.Table("tls"))
+	for _, r := range t.Tables("route") {
+		c.readRoute(r)
+	}
+	c.readAuthz(t.Table("authz"))
+	c.readLimits(t.Table("limits"))
+	t.NotBuilt("cluster", "admin", "notify")
+	t.End()
+	c.readWhole(t)
+}
+
+// readWhole finds what is missing.
+func (c *Config) readWhole(t *tomlfile.Table) {
+	if !t.Has("listener") {
+		t.Missing("listener", "there must be at least one, such as [[listener]] with address = \":1936\"")
+	}
+	if !t.Has("origin") {
+		t.Missing("origin", "there must be at least one, such as [[origin]] with servers = [\"127.0.0.1:1935\"]")
+	}
+}
+
+func (c *Config) readLog(t *tomlfile.Table) {
+	level := c.Log.Level.String()
+	tomlfile.OneOf(t, "level", &level, "trace", "debug", "info", "warn", "error")
+	c.Log.Level, _ = logrus.ParseLevel(level)
+	tomlfile.OneOf(t, "format", &c.Log.Format, "text", "json")
+	t.End()
+}
+
+func (c *Config) readListener(t *tomlfile.Table) {
+	l := Listener{Address: ":1936", TLS: TLSRequired, Line: t.Line("address")}
+	t.String("address", &l.Address)
+	if err := validAddress(l.Address); err != nil {
+		t.Fault("address", err.Error())
+	}
+	if slices.ContainsFunc(c.Listeners, func(o Listener) bool { return o.Address == l.Address }) {
+		t.Fault("address", "must not stand in two listeners")
+	}
+	tomlfile.OneOf(t, "tls", &l.TLS, TLSRequired, TLSOff)
+	c.originName(t, "origin", &l.Origin)
+	t.NotBuilt("proxy_protocol")
+	t.End()
+	c.Listeners = append(c.Listeners, l)
+}
+
+// validAddress reads "host:port", where the host may be empty or a template.
+func validAddress(s string) error {
+	resolved, err := Resolve(s)
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(resolved)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return fmt.Errorf("must be host:port or :port, such as \":1936\", \"192.0.2.1:443\", \"[::1]:1936\" or \"{{ GetPrivateIP }}:443\"")
+	}
+	return nil
+}
+
+// Resolve fills in the go-sockaddr template of an address, if it has one.
+func Resolve(address string) (string, error) {
+	if !strings.Contains(address, "{{") {
+		return address, nil
+	}
+	s, err := template.Parse(address)
+	if err != nil {
+		return "", fmt.Errorf("must be a go-sockaddr template, such as \"{{ GetPrivateIP }}:443\": %w", err)
+	}
+	if strings.HasPrefix(s, ":") && !strings.HasPrefix(address, ":") {
+		return "", fmt.Errorf("finds no such address on this machine")
+	}
+	return s, nil
+}
+
+// originName reads the name of an origin; "" is none.
+func (c *Config) originName(t *tomlfile.Table, key string, dst *string) {
+	t.String(key, dst)
+	if *dst != "" && !slices.ContainsFunc(c.Origins, func(o *proxy.Origin) bool { return o.Name == *dst }) {
+		t.Fault(key, "must be the name of an [[origin]]")
+	}
+}
+
+func (c *Config) readTLS(t *tomlfile.Table) {
+	tomlfile.OneOf(t, "source", &c.TLS.Source, SourceSelfSigned, SourceFiles)
+	tomlfile.OneOf(t, "profile", &c.TLS.Profile, tlsconf.Modern, tlsconf.Encoder, tlsconf.Legacy)
+	t.Bool("session_tickets", &c.TLS.SessionTickets)
+	t.String("self_signed_dir", &c.TLS.SelfSignedDir)
+	c.TLS.SelfSignedDir = t.Path(c.TLS.SelfSignedDir)
+	t.Strings("self_signed_names", &c.TLS.SelfSignedNames)
+	t.NotBuilt("client_ca", "client_auth", "acme")
+	for _, p := range t.Tables("certificate") {
+		c.readCertificate(p)
+	}
+	t.End()
+	switch n := len(c.TLS.Certificates); {
+	case c.TLS.Source == SourceFiles && n == 0:
+		t.Missing("certificate", "source = \"files\" needs at least one [[tls.certificate]] with cert and key")
+	case c.TLS.Source != SourceFiles && n > 0:
+		t.Fault("certificate", fmt.Sprintf("is used with source = \"files\" only, and source is %q", c.TLS.Source))
+	}
+}
+
+func (c *Config) readCertificate(t *tomlfile.Table) {
+	p := tlsconf.Pair{}
+	t.File("cert", &p.Cert)
+	t.File("key", &p.Key)
+	for _, key := range []string{"cert", "key"} {
+		if !t.Has(key) {
+			t.Missing(key, "must be the path of a PEM file")
+		}
+	}
+	t.End()
+	c.TLS.Certificates = append(c.TLS.Certificates, p)
+}
+
+func (c *Config) readOrigin(t *tomlfile.Table) {
+	o := &proxy.Origin{Name: "main", Servers: []string{"127.0.0.1:1935"}, Balance: proxy.BalanceStream,
+		DialTimeout: proxy.DefaultDialTimeout, HealthEvery: proxy.DefaultHealthEvery}
+	t.String("name", &o.Name)
+	if o.Name == "" {
+		t.Fault("name", "must not be empty")
+	}
+	if slices.ContainsFunc(c.Origins, func(p *proxy.Origin) bool { return p.Name == o.Name }) {
+		t.Fault("name", "must not stand in two origins")
+	}
+	tomlfile.List(t, "servers", &o.Servers, func(s string) (string, error) { return s, proxy.ValidServer(s) })
+	if len(o.Servers) == 0 {
+		t.Fault("servers", "must have at least one, such as [\"127.0.0.1:1935\"]")
+	}
+	tomlfile.OneOf(t, "balance", &o.Balance, proxy.BalanceStream, proxy.BalanceLeast, proxy.BalanceRoundRobin, proxy.BalanceFirst)
+	t.String("tcurl", &o.TcURL)
+	if o.TcURL != "" && !strings.HasPrefix(o.TcURL, "rtmp") {
+		t.Fault("tcurl", "must begin with rtmp:// or rtmps://; {server} {app} {name} {host} are filled in")
+	}
+	t.Duration("dial_timeout", &o.DialTimeout, 10*time.Millisecond, maxTimeout)
+	t.Duration("health_every", &o.HealthEvery, 0, maxTimeout)
+	t.Bool("drop_empty", &o.DropEmpty)
+	t.Size("chunk_size", &o.ChunkSize, minOriginSize, maxChunkSize)
+	t.Size("message_size", &o.MessageSize, minMessage, maxMessage)
+	t.NotBuilt("client_ip")
+	t.End()
+	c.Origins = append(c.Origins, o)
+}
+
+func (c *Config) readRoute(t *tomlfile.Table) {
+	r := proxy.Route{}
+	for key, dst := range map[string]*string{"server": &r.Server, "app": &r.App} {
+		t.String(key, dst)
+		if err := glob.Valid(*dst); err != nil {
+			t.Fault(key, err.Error())
+		}
+	}
+	r.Server = strings.ToLower(r.Server)
+	if !t.Has("origin") {
+		t.Missing("origin", "must be the name of an [[origin]]")
+	}
+	c.originName(t, "origin", &r.Origin)
+	t.End()
+	c.Routes = append(c.Routes, r)
+}
+
+func (c *Config) readAuthz(t *tomlfile.Table) {
+	tomlfile.List(t, "publish", &c.Authz.Publish, authorizer)
+	tomlfile.List(t, "play", &c.Authz.Play, authorizer)
+	tomlfile.List(t, "publish_from", &c.Authz.PublishFrom, authz.ParseNetwork)
+	tomlfile.List(t, "play_from", &c.Authz.PlayFrom, authz.ParseNetwork)
+	tomlfile.List(t, "deny_from", &c.Authz.DenyFrom, authz.ParseNetwork)
+	duplicate := "reject"
+	tomlfile.OneOf(t, "duplicate", &duplicate, "reject")
+	keys := t.Table("keys")
+	keys.String("file", &c.Authz.KeysFile)
+	keys.End()
+	c.Authz.KeysFile = t.Path(c.Authz.KeysFile)
+	if c.Authz.Uses(AuthorizerKeys) {
+		c.checkKeys(keys)
+	}
+	t.NotBuilt("recheck", "signed", "jwt", "webhook", "password", "certificate")
+	t.End()
+}
+
+func authorizer(name string) (string, error) {
+	switch name {
+	case AuthorizerKeys, AuthorizerOpen:
+		return name, nil
+	case "signed", "jwt", "webhook", "password", "certificate":
+		return "", fmt.Errorf("is not built yet: must be \"keys\" or \"open\"")
+	}
+	return "", fmt.Errorf("must be \"keys\" or \"open\"")
+}
+
+// Uses reports whether an authorizer is asked for anything.
+func (a Authz) Uses(name string) bool {
+	return slices.Contains(a.Publish, name) || slices.Contains(a.Play, name)
+}
+
+func (c *Config) readLimits(t *tomlfile.Table) {
+	l := &c.Limits
+	t.Int("connections", &l.Admission.Connections, 0, maxCount)
+	t.Int("connections_per_ip", &l.Admission.ConnectionsPerIP, 0, maxCount)
+	t.Text("connect_rate_per_ip", &l.Admission.ConnectRatePerIP)
+	t.Duration("setup_timeout", &l.SetupTimeout, 0, maxTimeout)
+	t.Duration("idle_timeout", &l.IdleTimeout, 0, 24*time.Hour)
+	t.Text("publish_bitrate", (*ratelimit.Bitrate)(&l.PublishBitrate))
+	t.Text("play_bitrate", (*ratelimit.Bitrate)(&l.PlayBitrate))
+	over := "shape"
+	tomlfile.OneOf(t, "over_bitrate", &over, "shape")
+	limit(t, "chunk_size", &l.RTMP.ChunkSize, minChunkSize, maxChunkSize)
+	limit(t, "message_size", &l.RTMP.MessageSize, minMessage, maxMessage)
+	t.Duration("drain_timeout", &l.DrainTimeout, 0, 24*time.Hour)
+	t.NotBuilt("handshakes", "bitrate_per_ip", "streams_per_ip", "streams_per_subject", "max_duration", "auth_failures", "ban")
+	t.End()
+}
+
+// limit reads a size, of which 0 means as much as the protocol allows.
+func limit(t *tomlfile.Table, key string, dst *int, least, most int) {
+	if t.Zero(key) {
+		*dst = most
+		return
+	}
+	t.Size(key, dst, least, most)
+}
+
+// checkKeys finds the faults of keys.toml, so that they are told with all
+// others.
+func (c *Config) checkKeys(t *tomlfile.Table) {
+	_, err := authz.ListKeys(c.Authz.KeysFile)
+	var list fault.List
+	switch {
+	case errors.As(err, &list):
+		t.Add(list)
+	case errors.Is(err, fs.ErrNotExist):
+		t.Missing("file", fmt.Sprintf("there is no %s yet: make it with \"rtmps-edge key add NAME\"", c.Authz.KeysFile))
+	case err != nil:
+		t.Missing("file", "must be a file that can be read: "+readfile.Reason(err))
+	}
+}
