@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/config"
+	"rtmps-edge/proxy"
+	"rtmps-edge/tlsconf"
+)
+
+// watcher follows files until ctx is done.
+type watcher interface{ Watch(ctx context.Context) }
+
+// parts are what a configuration is built into. What did not change is taken
+// over from the parts before.
+type parts struct {
+	cfg    *config.Config
+	policy *proxy.Policy
+	source *part[tlsconf.Source]
+	keys   *part[*authz.Keys]
+	apply  []func() // what a reload does once nothing can fail any more
+}
+
+// part is one live part with its watcher.
+type part[T any] struct {
+	it   T
+	stop context.CancelFunc // nil until it runs
+	done sync.WaitGroup
+}
+
+func newPart[T any](it T) *part[T] { return &part[T]{it: it} }
+
+// start runs the part's watcher, if it has one and it does not run.
+func (p *part[T]) start() {
+	w, ok := any(p.it).(watcher)
+	if !ok || p.stop != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	p.done.Go(func() { w.Watch(ctx) })
+}
+
+func (p *part[T]) end() {
+	if p != nil && p.stop != nil {
+		p.stop()
+		p.done.Wait()
+	}
+}
+
+// build makes the parts of cfg. It changes nothing of what old does; the parts
+// run nothing before start, and can be forgotten until then.
+func build(cfg *config.Config, old *parts, log *logrus.Logger) (*parts, error) {
+	p := &parts{cfg: cfg}
+	if err := p.buildTLS(old, log); err != nil {
+		return nil, err
+	}
+	if err := p.buildKeys(old, log); err != nil {
+		return nil, err
+	}
+	p.buildPolicy()
+	return p, nil
+}
+
+func (p *parts) buildTLS(old *parts, log *logrus.Logger) error {
+	if old != nil && reflect.DeepEqual(p.cfg.TLS, old.cfg.TLS) {
+		p.source = old.source
+		return p.source.it.Reload(context.Background())
+	}
+	source, err := newSource(p.cfg.TLS, log)
+	if err != nil {
+		return err
+	}
+	p.source = newPart(source)
+	return nil
+}
+
+func newSource(c config.TLS, log *logrus.Logger) (tlsconf.Source, error) {
+	o := tlsconf.Options{Profile: c.Profile, SessionTickets: c.SessionTickets, Log: log}
+	if c.Source == config.SourceFiles {
+		return tlsconf.NewFiles(tlsconf.FilesConfig{Options: o, Pairs: c.Certificates})
+	}
+	s, err := tlsconf.NewSelfSigned(tlsconf.SelfSignedConfig{Options: o, Dir: c.SelfSignedDir, Names: c.SelfSignedNames})
+	if err == nil && c.SelfSignedDir == "" {
+		log.Warn("the self-signed certificate is new at each start: set self_signed_dir in [tls] to keep it, or another source")
+	}
+	return s, err
+}
+
+func (p *parts) buildKeys(old *parts, log *logrus.Logger) error {
+	if !p.cfg.Authz.Uses(config.AuthorizerKeys) {
+		return nil
+	}
+	file := p.cfg.Authz.KeysFile
+	if old != nil && old.keys != nil && old.cfg.Authz.KeysFile == file {
+		apply, err := old.keys.it.Prepare()
+		if err != nil {
+			return err
+		}
+		p.keys = old.keys
+		p.apply = append(p.apply, apply)
+		return nil
+	}
+	keys, err := authz.NewKeys(authz.KeysConfig{
+		File:     file,
+		Warn:     func(text string) { log.Warn(text) },
+		OnReload: func(err error) { keysReloaded(log, file, err) },
+	})
+	if err != nil {
+		return err
+	}
+	p.keys = newPart(keys)
+	return nil
+}
+
+func keysReloaded(log *logrus.Logger, file string, err error) {
+	if err == nil {
+		log.WithField("file", file).Info("stream keys read again")
+		return
+	}
+	for _, text := range lines(err) {
+		log.Error("stream keys not read again, those in force stay: " + text)
+	}
+}
+
+func (p *parts) buildPolicy() {
+	c := p.cfg
+	p.policy = &proxy.Policy{
+		TLS:         p.source.it.TLSConfig(),
+		Publish:     p.chain(c.Authz.Publish),
+		Play:        p.chain(c.Authz.Play),
+		PublishFrom: c.Authz.PublishFrom,
+		PlayFrom:    c.Authz.PlayFrom,
+		DenyFrom:    c.Authz.DenyFrom,
+		Origins:     c.Origins,
+		Routes:      c.Routes,
+		Limits:      c.Limits,
+	}
+}
+
+// chain returns nil for an empty list: that action is refused altogether.
+func (p *parts) chain(names []string) authz.Authorizer {
+	var list []authz.Named
+	for _, name := range names {
+		switch name {
+		case config.AuthorizerKeys:
+			list = append(list, authz.Named{Name: name, Authorizer: p.keys.it})
+		case config.AuthorizerOpen:
+			list = append(list, authz.Named{Name: name, Authorizer: authz.Open{}})
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return authz.NewChain(authz.ChainConfig{Authorizers: list})
+}
+
+// start runs the watchers that do not run yet.
+func (p *parts) start() {
+	p.source.start()
+	if p.keys != nil {
+		p.keys.start()
+	}
+}
+
+// replace takes over from old: nothing of it can fail.
+func (p *parts) replace(old *parts) {
+	for _, f := range p.apply {
+		f()
+	}
+	if old.source != p.source {
+		old.source.end()
+	}
+	if old.keys != nil && old.keys != p.keys {
+		old.keys.end()
+		old.keys.it.Retire()
+	}
+}
+
+// stop ends the watchers.
+func (p *parts) stop() {
+	p.source.end()
+	p.keys.end()
+}

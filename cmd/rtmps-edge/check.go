@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"rtmps-edge/config"
+	"rtmps-edge/proxy"
+)
+
+func checkCommand() *cobra.Command {
+	file := defaultConfigFile
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Find every fault of the configuration, the certificates and the origins",
+		Long: `Read the configuration and all files that it names, look at the certificates, and
+ask every origin server for an RTMP handshake. Nothing is opened and nothing is changed.
+Exit status 2 if there is a fault.`,
+		Example: "  rtmps-edge check -c /etc/rtmps-edge/edge.toml",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return check(cmd, file) },
+	}
+	c.Flags().StringVarP(&file, "config", "c", defaultConfigFile, "configuration file")
+	return c
+}
+
+func check(cmd *cobra.Command, file string) error {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return &badUse{err}
+	}
+	log := logrus.New()
+	log.SetOutput(cmd.ErrOrStderr())
+	setLog(log, config.Log{Level: logrus.WarnLevel})
+	if _, err := build(cfg, nil, log); err != nil {
+		return &badUse{err}
+	}
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "ok     %s\n", file)
+	faults := checkOrigins(cmd.Context(), w, cfg)
+	if faults > 0 {
+		return &badUse{fmt.Errorf("%d faults", faults)}
+	}
+	return nil
+}
+
+// checkOrigins asks all servers at once and prints them in their order.
+func checkOrigins(ctx context.Context, w io.Writer, cfg *config.Config) (faults int) {
+	type answer struct {
+		origin *proxy.Origin
+		server string
+		took   time.Duration
+		err    error
+	}
+	var answers []*answer
+	var asking sync.WaitGroup
+	for _, o := range cfg.Origins {
+		for _, server := range o.Servers {
+			a := &answer{origin: o, server: server}
+			answers = append(answers, a)
+			asking.Go(func() {
+				begin := time.Now()
+				a.err = o.Check(ctx, server)
+				a.took = time.Since(begin)
+			})
+		}
+	}
+	asking.Wait()
+	for _, a := range answers {
+		if a.err != nil {
+			faults++
+			fmt.Fprintf(w, "FAULT  origin %s, server %s: %v\n       Is the RTMP server running, and is this its address as seen from here?\n", a.origin.Name, a.server, a.err)
+			continue
+		}
+		fmt.Fprintf(w, "ok     origin %s, server %s answers RTMP (%d ms)\n", a.origin.Name, a.server, a.took.Milliseconds())
+	}
+	return faults
+}

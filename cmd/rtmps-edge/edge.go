@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"rtmps-edge/config"
+	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/filewatch"
+	"rtmps-edge/proxy"
+)
+
+// edge is a running configuration. Its own goroutine, in serve, is the only
+// one that changes it.
+type edge struct {
+	log       *logrus.Logger
+	srv       *proxy.Server
+	cfg       *config.Config
+	parts     *parts
+	listeners map[string]net.Listener // by configured address
+	serving   sync.WaitGroup
+	failed    chan error // a listener has ended by itself
+}
+
+// newEdge builds cfg and opens its sockets; nothing is accepted before serve.
+func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
+	log := logrus.New()
+	log.SetOutput(logs)
+	setLog(log, cfg.Log)
+	p, err := build(cfg, nil, log)
+	if err != nil {
+		return nil, err
+	}
+	e := &edge{log: log, cfg: cfg, parts: p, failed: make(chan error, 1)}
+	if e.listeners, err = e.open(cfg); err != nil {
+		p.stop()
+		return nil, err
+	}
+	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: p.policy, Observer: newLogObserver(log), Log: log})
+	return e, nil
+}
+
+// serve accepts until ctx is done, and reloads when it is told to or when the
+// file has changed.
+func (e *edge) serve(ctx context.Context, hup <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, l := range e.cfg.Listeners {
+		e.accept(l, e.listeners[l.Address])
+	}
+	e.parts.start()
+	changed := e.watch(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-e.failed:
+			return err
+		case <-hup:
+			e.reload("SIGHUP")
+		case <-changed:
+			e.reload("the file has changed")
+		}
+	}
+}
+
+// accept serves one listener in a goroutine of its own.
+func (e *edge) accept(l config.Listener, ln net.Listener) {
+	e.log.WithFields(logrus.Fields{"address": ln.Addr().String(), "listener": l.Address, "tls": l.TLS}).Info("listening")
+	e.serving.Go(func() {
+		if err := e.srv.Serve(ln, listenerConfig(l)); err != nil {
+			select {
+			case e.failed <- err:
+			default: // one is enough
+			}
+		}
+	})
+}
+
+func listenerConfig(l config.Listener) proxy.ListenerConfig {
+	return proxy.ListenerConfig{Address: l.Address, TLS: l.TLS != config.TLSOff, Origin: l.Origin}
+}
+
+// open opens the sockets of cfg, but those that are open. After an error none
+// is new.
+func (e *edge) open(cfg *config.Config) (map[string]net.Listener, error) {
+	all, fresh := map[string]net.Listener{}, []net.Listener{}
+	for _, l := range cfg.Listeners {
+		if ln := e.listeners[l.Address]; ln != nil {
+			all[l.Address] = ln
+			continue
+		}
+		ln, err := listen(l.Address)
+		if err != nil {
+			for _, f := range fresh {
+				_ = f.Close()
+			}
+			return nil, err
+		}
+		all[l.Address], fresh = ln, append(fresh, ln)
+	}
+	return all, nil
+}
+
+func listen(address string) (net.Listener, error) {
+	resolved, err := config.Resolve(address)
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", address, err)
+	}
+	ln, err := net.Listen("tcp", resolved)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)", err)
+	case err != nil:
+		return nil, err
+	}
+	return ln, nil
+}
+
+// reload puts the file in force: all of it or nothing.
+func (e *edge) reload(why string) {
+	cfg, err := config.Load(e.cfg.File)
+	if err == nil {
+		err = e.replace(cfg)
+	}
+	if err == nil {
+		e.log.WithField("why", why).Info("reloaded")
+		return
+	}
+	for _, text := range lines(err) {
+		e.log.WithField("why", why).Error("not reloaded, the configuration in force stays: " + text)
+	}
+}
+
+// lines gives an error's faults one by one.
+func lines(err error) (list []string) {
+	var faults fault.List
+	if !errors.As(err, &faults) {
+		return []string{err.Error()}
+	}
+	for _, f := range faults {
+		list = append(list, f.String())
+	}
+	return list
+}
+
+// replace swaps cfg in. All that can fail comes before anything is changed.
+func (e *edge) replace(cfg *config.Config) error {
+	p, err := build(cfg, e.parts, e.log)
+	if err != nil {
+		return err
+	}
+	listeners, err := e.open(cfg)
+	if err != nil {
+		return err
+	}
+	setLog(e.log, cfg.Log)
+	p.replace(e.parts)
+	e.srv.SetPolicy(p.policy)
+	for _, l := range cfg.Listeners {
+		if e.listeners[l.Address] == nil {
+			e.accept(l, listeners[l.Address])
+		} else {
+			e.srv.Configure(listeners[l.Address], listenerConfig(l))
+		}
+	}
+	for address, ln := range e.listeners {
+		if listeners[address] == nil {
+			_ = ln.Close() // its running streams go on
+		}
+	}
+	p.start()
+	e.cfg, e.parts, e.listeners = cfg, p, listeners
+	return nil
+}
+
+// watch tells when the file is not what was loaded.
+func (e *edge) watch(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{})
+	file, seen := e.cfg.File, e.cfg.Sum
+	e.serving.Go(func() {
+		filewatch.Run(ctx, filewatch.Config{
+			Files: func() []string { return []string{file} },
+			Look: func() {
+				sum, err := config.SumOf(file)
+				if err != nil || sum == seen {
+					return // a file that is being replaced is looked at again
+				}
+				seen = sum
+				select {
+				case changed <- struct{}{}:
+				case <-ctx.Done():
+				}
+			},
+			Warn: func(err error) { e.log.WithError(err).Warn("changes of the configuration file are noticed late") },
+		})
+	})
+	return changed
+}
+
+// drain accepts nothing more, waits for streams as long as configured or until
+// ctx is done, and ends the rest.
+func (e *edge) drain(ctx context.Context) {
+	e.log.WithField("connections", e.srv.Sessions()).Info("draining")
+	if d := e.cfg.Limits.DrainTimeout; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	if err := e.srv.Shutdown(ctx); err != nil {
+		e.log.Warn("streams were ended that still ran")
+	}
+	e.parts.stop()
+	e.serving.Wait()
+	e.log.Info("stopped")
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"rtmps-edge/config"
+	"rtmps-edge/proxy"
+)
+
+// maxDetail is how much of an error's text one log line holds, in bytes: an
+// origin may say much.
+const maxDetail = 300
+
+func setLog(log *logrus.Logger, c config.Log) {
+	log.SetLevel(c.Level)
+	if c.Format == "json" {
+		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+		return
+	}
+	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: time.RFC3339})
+}
+
+// logObserver writes the lines of the contract: one when a stream starts, one
+// when it ends, one per refusal. There is no credential in an Event.
+type logObserver struct{ log *logrus.Logger }
+
+func newLogObserver(log *logrus.Logger) logObserver { return logObserver{log} }
+
+// Observe implements proxy.Observer.
+func (o logObserver) Observe(e proxy.Event) {
+	fields := logrus.Fields{"session": e.Session, "client": e.Client.String()}
+	switch e.Kind {
+	case proxy.Accepted:
+		o.log.WithFields(fields).WithField("listener", e.Listener).Debug("accepted")
+	case proxy.Refused:
+		about(fields, e)
+		fields["stage"], fields["reason"] = e.Stage, e.Reason
+		o.log.WithFields(fields).Info("refused")
+	case proxy.Started:
+		about(fields, e)
+		o.log.WithFields(fields).Info("stream started")
+	case proxy.Ended:
+		about(fields, e)
+		ended(fields, e)
+		o.log.WithFields(fields).Info("stream ended")
+	}
+}
+
+// about adds what is known of the stream.
+func about(fields logrus.Fields, e proxy.Event) {
+	for key, value := range map[string]string{
+		"subject": e.Subject, "action": string(e.Action), "app": e.App, "name": e.Name, "origin": e.Origin,
+		"server": e.Server, "server_name": e.ServerName, "tls": e.TLS, "encoder": e.Encoder,
+	} {
+		if value != "" {
+			fields[key] = value
+		}
+	}
+	if e.Subject == "" && e.Fingerprint != "" {
+		fields["key"] = e.Fingerprint
+	}
+	if e.Err != nil {
+		fields["detail"] = clip(e.Err.Error())
+	}
+}
+
+func ended(fields logrus.Fields, e proxy.Event) {
+	seconds := e.Duration.Seconds()
+	fields["side"], fields["reason"] = e.Side, e.Reason
+	fields["bytes_in"], fields["bytes_out"] = e.BytesIn, e.BytesOut
+	fields["seconds"] = float64(e.Duration.Milliseconds()) / 1000
+	if seconds > 0 {
+		fields["bitrate"] = int64(float64(max(e.BytesIn, e.BytesOut)) * 8 / seconds)
+	}
+}
+
+func clip(s string) string {
+	if len(s) <= maxDetail {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxDetail], "") + "…"
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"rtmps-edge/config"
+)
+
+func runCommand() *cobra.Command {
+	file := defaultConfigFile
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the edge; SIGHUP or a changed file reloads, SIGTERM drains",
+		Long: `Run the edge until SIGTERM or SIGINT. Then it accepts nothing more, waits for
+running streams ([limits] drain_timeout) and exits; a second signal ends them at once.
+SIGHUP, or a change of the configuration file, reloads: all of it or, after any fault, nothing.`,
+		Example: "  rtmps-edge run -c /etc/rtmps-edge/edge.toml",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd, file) },
+	}
+	c.Flags().StringVarP(&file, "config", "c", defaultConfigFile, "configuration file")
+	return c
+}
+
+func run(cmd *cobra.Command, file string) error {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return &badUse{err}
+	}
+	e, err := newEdge(cmd.ErrOrStderr(), cfg)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	err = e.serve(ctx, hup)
+	stop() // from here, a second signal ends the program as usual
+	now, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	e.drain(now)
+	return err
+}
