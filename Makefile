@@ -1,11 +1,28 @@
-.PHONY: build test lint
+# make demo    see it work, on embedded defaults; needs Go only
+# make test    the whole test suite; installs the Debian packages that it lacks
+# make bench   CPU and memory beside nginx, HAProxy and stunnel, in one run
+# make build   the program, ./rtmps-edge
+
+.PHONY: build demo test short lint deps bench
 
 build:
-	go build -o rtmps-edge ./cmd/rtmps-edge
+	go build -trimpath -o rtmps-edge ./cmd/rtmps-edge
+
+demo:
+	@go run ./cmd/rtmps-edge demo
+
+# The real programs that the tests run: ffmpeg, OBS, GStreamer, nginx-rtmp …
+deps:
+	@./e2e/deps.sh
+
+test: deps
+	go test -race -timeout 15m ./...
+
+# What needs nothing installed but Go.
+short:
+	go test $$(go list ./... | grep -v /e2e)
 
 lint:
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
-
-test:
-	go test -race -parallel 8 -timeout 15m ./...
+	go tool staticcheck ./...

@@ -95,11 +95,15 @@ const siteKey = "alice-key-0123456789"
 // basic is an edge.toml in front of the site's origin.
 const basic = "[log]\nlevel = \"trace\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[origin]]\nservers = [\"ORIGIN\"]\n"
 
-func newSite(t *testing.T, text string) *site {
+// newSite runs an edge with text as its edge.toml; prepare adds files before.
+func newSite(t *testing.T, text string, prepare ...func(dir string)) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir(), origin: rtmptest.NewOrigin(t, rtmptest.OriginConfig{}), logs: &logBuffer{}, hup: make(chan os.Signal)}
 	s.write("keys.toml", fmt.Sprintf("[[key]]\nsubject = \"alice\"\nhash = %q\n", authz.HashOf(secret.New(siteKey)).Reveal()))
 	s.write("edge.toml", text)
+	for _, f := range prepare {
+		f(s.dir)
+	}
 	cfg, err := config.Load(filepath.Join(s.dir, "edge.toml"))
 	if err != nil {
 		t.Fatal(err)
