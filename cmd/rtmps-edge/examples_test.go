@@ -67,4 +67,3 @@ func writePair(t *testing.T, dir string) {
 		}
 	}
 }
-
