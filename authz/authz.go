@@ -45,9 +45,21 @@ type Grant struct {
 	// Revoked is closed when the grant is withdrawn while its stream runs.
 	// nil means that it cannot be.
 	Revoked <-chan struct{}
-	// By is the name of the authorizer that decided, for logs.
+	// By names the authorizer that decided, for logs and metrics: one of the
+	// names below, or what a Chain's configuration calls it.
 	By string
 }
+
+// Names of the authorizers of this package, as the configuration calls them.
+const (
+	ByKeys        = "keys"
+	BySigned      = "signed"
+	ByJWT         = "jwt"
+	ByWebhook     = "webhook"
+	ByPassword    = "password"
+	ByCertificate = "certificate"
+	ByOpen        = "open"
+)
 
 // Answers of an Authorizer other than a Grant. Any other error is a fault: it
 // could not answer, and nothing may be concluded about the credential.

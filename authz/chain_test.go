@@ -126,7 +126,7 @@ func TestChainFailsClosed(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	g, err := Open{}.Authorize(t.Context(), Request{Key: secret.New("name"), Query: secret.New("a=b")})
-	if err != nil || g != (Grant{Name: "name"}) {
+	if err != nil || g != (Grant{Name: "name", By: ByOpen}) {
 		t.Errorf("got %+v, %v", g, err)
 	}
 	if _, err := (Open{}).Authorize(t.Context(), Request{Query: secret.New("a=b")}); !errors.Is(err, ErrDenied) {

@@ -1,28 +1,17 @@
 package authz
 
 import (
-	"net/netip"
-	"slices"
-	"time"
+	"errors"
+	"fmt"
 
-	"rtmps-edge/internal/glob"
+	"rtmps-edge/internal/fault"
 )
 
 // Key is one entry of keys.toml: who may do what with one stream key. It holds
-// the key's hash only, and does not print that.
+// the key's hash only, and does not print that. Its Name "" means the subject.
 type Key struct {
-	Subject  string // names the owner; 1 to MaxKeyLength bytes
-	Hash     Hash
-	Actions  []Action // at least one
-	App      string   // glob; "" = any
-	Name     string   // what the origin sees; "" = Subject
-	Origin   string   // "" = by route
-	From     []netip.Prefix
-	Bitrate  int64 // bits per second; 0 = the general limit
-	Disabled bool
-	// NotBefore is the first moment at which the key is good, Expires the
-	// first at which it is no longer. Zero: no such bound.
-	NotBefore, Expires time.Time
+	Terms
+	Hash Hash
 
 	// Plain says that the file holds the key itself. Line is where the entry
 	// begins, from 1. Both are set by reading, and ignored by AddKey.
@@ -30,56 +19,77 @@ type Key struct {
 	Line  int
 }
 
-// refusal says why the key is not good for r at now; "" if it is.
-func (k *Key) refusal(r Request, now time.Time) string {
-	switch {
-	case k.Disabled:
-		return "disabled"
-	case now.Before(k.NotBefore):
-		return "not yet valid"
-	case k.expired(now):
-		return "expired"
-	case !slices.Contains(k.Actions, r.Action):
-		return "not for this action"
-	case !k.grantsApp(r.App):
-		return "not for this app"
-	case !k.grantsFrom(r.Client.Addr()):
-		return "not from this network"
+// keysFormat is keys.toml.
+var keysFormat = format[Key]{table: "key", read: readKey, check: checkKeys, write: Key.toml}
+
+// ListKeys returns the entries of file in their order. Errors: the file cannot
+// be read, or a fault.List.
+func ListKeys(file string) ([]Key, error) { return keysFormat.list(file) }
+
+// AddKey appends k to file, which is made if it is not there. All else in it
+// stays as it is, byte by byte. It fails, and changes nothing, if the file has
+// faults or k would be one; the error is a fault.List then.
+func AddKey(file string, k Key) error { return keysFormat.add(file, k) }
+
+// RemoveKeys takes the entries out of file for which remove says so, and
+// returns how many there were. All else stays as it is, comments too: only the
+// lines of an entry go, and the empty line before them if another empty line
+// or nothing would follow it. With none to remove, the file is not written. It
+// fails, and changes nothing, if the file has faults.
+func RemoveKeys(file string, remove func(Key) bool) (n int, err error) {
+	return keysFormat.remove(file, remove)
+}
+
+func readKey(t *entryTable) Key {
+	k := Key{Line: t.at.line}
+	k.Hash, k.Plain = t.hash()
+	k.Terms = t.terms("")
+	k.Name = t.text("name")
+	return k
+}
+
+// hash never tells what it has read.
+func (t *entryTable) hash() (h Hash, plain bool) {
+	v, _ := t.take("hash")
+	s, _ := v.(string)
+	h, plain, err := parseHash(s)
+	if err != nil {
+		t.fault("hash", nil, err.Error())
 	}
-	return ""
+	return h, plain
 }
 
-func (k *Key) expired(now time.Time) bool {
-	return !k.Expires.IsZero() && !now.Before(k.Expires)
-}
-
-func (k *Key) anyApp() bool { return k.App == "" || k.App == "*" }
-
-func (k *Key) grantsApp(app string) bool { return k.anyApp() || glob.Match(k.App, app) }
-
-func (k *Key) grantsFrom(addr netip.Addr) bool {
-	addr = addr.Unmap().WithZone("") // as a Prefix has neither
-	return len(k.From) == 0 || slices.ContainsFunc(k.From, func(p netip.Prefix) bool { return p.Contains(addr) })
-}
-
-// covers reports whether next grants all that k granted until now, so that
-// streams may go on. In doubt it says no: an encoder that connects again costs
-// a second.
-func (k *Key) covers(next *Key, now time.Time) bool {
-	return !next.Disabled && !now.Before(next.NotBefore) && !next.expired(now) &&
-		(next.anyApp() || next.App == k.App) &&
-		!slices.ContainsFunc(k.Actions, func(a Action) bool { return !slices.Contains(next.Actions, a) }) &&
-		networksCover(next.From, k.From)
-}
-
-// networksCover reports whether every network of narrow lies in one of wide.
-// None means any, in both.
-func networksCover(wide, narrow []netip.Prefix) bool {
-	if len(wide) == 0 {
-		return true
+// checkKeys finds keys that stand twice, as which entry decides would depend
+// on luck, and more slow hashes than can be tried.
+func checkKeys(file string, keys []Key, faults *fault.List) {
+	first, slow := make(map[Hash]int, len(keys)), 0
+	for _, k := range keys {
+		if k.Hash == (Hash{}) {
+			continue // has a fault already
+		}
+		if line, twice := first[k.Hash]; twice {
+			faults.Add(fault.Fault{File: file, Line: k.Line, Key: "hash", Problem: fmt.Sprintf("must be another than in line %d: it is the same key", line)})
+			continue
+		}
+		first[k.Hash] = k.Line
+		if k.Hash.slow == "" {
+			continue
+		}
+		if slow++; slow > MaxSlowKeys {
+			faults.Add(fault.Fault{File: file, Line: k.Line, Key: "hash", Problem: fmt.Sprintf("must be sha256: more than %d argon2id hashes in a file cannot be tried for each unknown key", MaxSlowKeys)})
+		}
 	}
-	covered := func(n netip.Prefix) bool {
-		return slices.ContainsFunc(wide, func(w netip.Prefix) bool { return w.Bits() <= n.Bits() && w.Contains(n.Addr()) })
+}
+
+// toml returns k as a [[key]], without what is the default.
+func (k Key) toml() (string, error) {
+	if k.Hash == (Hash{}) {
+		return "", errors.New("a key without hash")
 	}
-	return len(narrow) > 0 && !slices.ContainsFunc(narrow, func(n netip.Prefix) bool { return !covered(n) })
+	t := newEntryText("key")
+	t.line("subject", quote(k.Subject))
+	t.line("hash", quote(k.Hash.Reveal()))
+	t.text("name", k.Name)
+	t.terms(k.Terms)
+	return t.String(), nil
 }

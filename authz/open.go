@@ -18,7 +18,7 @@ func (Open) Authorize(_ context.Context, r Request) (Grant, error) {
 	if !CanonicalName(r.Key.Reveal()) {
 		return Grant{}, fmt.Errorf("%w: the name has characters that origins read differently", ErrDenied)
 	}
-	return Grant{Name: r.Key.Reveal()}, nil
+	return Grant{Name: r.Key.Reveal(), By: ByOpen}, nil
 }
 
 // KnowsApp is true for every app.

@@ -102,7 +102,7 @@ func (n *newKey) run(cmd *cobra.Command, subject string) error {
 
 // key reads the flags.
 func (n *newKey) key(subject string, now time.Time) (authz.Key, error) {
-	k := authz.Key{Subject: subject, App: n.app, Name: n.name, Origin: n.origin}
+	k := authz.Key{Terms: authz.Terms{Subject: subject, App: n.app, Name: n.name, Origin: n.origin}}
 	var errs []error
 	note := func(flag string, err error) {
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 func newKey(subject, key string) Key {
-	return Key{Subject: subject, Hash: HashOf(secret.New(key)), Actions: []Action{Publish}}
+	return Key{Terms: Terms{Subject: subject, Actions: []Action{Publish}}, Hash: HashOf(secret.New(key))}
 }
 
 func content(t *testing.T, file string) string {
@@ -66,12 +66,12 @@ func TestAddKeyMakesTheFile(t *testing.T) {
 
 func TestAddKeyWritesAll(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.toml")
-	k := Key{
-		Subject: `al"i\ce`, Hash: HashOf(secret.New("a")), Actions: []Action{Publish, Play}, App: "live*", Name: "\x00\x7fä\n", Origin: "main",
+	k := Key{Line: 1, Hash: HashOf(secret.New("a")), Terms: Terms{
+		Subject: `al"i\ce`, Actions: []Action{Publish, Play}, App: "live*", Name: "\x00\x7fä\n", Origin: "main",
 		From:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
 		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
-		Bitrate: 2_500_000, Disabled: true, Line: 1,
-	}
+		Bitrate: 2_500_000, Disabled: true,
+	}}
 	if err := AddKey(file, k); err != nil {
 		t.Fatal(err)
 	}
@@ -206,8 +206,8 @@ func TestEditRefuses(t *testing.T) {
 		{"long name", "", long, "nn…\": must be a string of at most 255 bytes"},
 		{"not UTF-8", "", bad, "invalid UTF-8"},
 		{"no action", "", none, `must be ["publish"]`},
-		{"no hash", "", Key{Subject: "a", Actions: []Action{Publish}}, "without hash"},
-		{"full", strings.Repeat("#", MaxKeysFile-20), newKey("a", "a"), "larger than 16 MiB"},
+		{"no hash", "", Key{Terms: Terms{Subject: "a", Actions: []Action{Publish}}}, "without hash"},
+		{"full", strings.Repeat("#", MaxEntriesFile-20), newKey("a", "a"), "larger than 16 MiB"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := keysToml(t, c.text)

@@ -1,14 +1,12 @@
 package authz
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,16 +34,16 @@ func keysToml(t *testing.T, text string) string {
 
 func parsed(t *testing.T, text string) []Key {
 	t.Helper()
-	f, err := parseKeys("keys.toml", []byte(text))
+	f, err := keysFormat.parse("keys.toml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f.keys
+	return f.entries
 }
 
 func faultsOf(t *testing.T, text string) string {
 	t.Helper()
-	_, err := parseKeys("keys.toml", []byte(text))
+	_, err := keysFormat.parse("keys.toml", []byte(text))
 	var list fault.List
 	if !errors.As(err, &list) {
 		t.Fatalf("got %v, want faults in\n%s", err, text)
@@ -84,12 +82,12 @@ hash = 'sha256:`+strings.ToUpper(strings.TrimPrefix(HashKey("c"), "sha256:"))+`'
 `)
 	want := []Key{
 		{
-			Subject: "alice", Hash: HashOf(secret.New(canary)), Actions: []Action{Publish, Play}, App: "live*", Name: "alice-1", Origin: "main",
-			From:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")},
-			NotBefore: at, Expires: at.Add(time.Hour), Bitrate: 8_000_000, Disabled: true, Line: 2,
+			Hash: HashOf(secret.New(canary)), Line: 2, Terms: Terms{Subject: "alice", Actions: []Action{Publish, Play}, App: "live*", Name: "alice-1", Origin: "main",
+				From:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")},
+				NotBefore: at, Expires: at.Add(time.Hour), Bitrate: 8_000_000, Disabled: true},
 		},
-		{Subject: "bob", Hash: HashOf(secret.New("bobs-own")), Actions: []Action{Publish}, Plain: true, Line: 15},
-		{Subject: "carol", Hash: HashOf(secret.New("c")), Actions: []Action{Publish}, Bitrate: 8000, Line: 18},
+		{Terms: Terms{Subject: "bob", Actions: []Action{Publish}}, Hash: HashOf(secret.New("bobs-own")), Plain: true, Line: 15},
+		{Terms: Terms{Subject: "carol", Actions: []Action{Publish}, Bitrate: 8000}, Hash: HashOf(secret.New("c")), Line: 18},
 	}
 	if diff := cmp.Diff(want, got, compareKeys); diff != "" {
 		t.Error(diff)
@@ -158,7 +156,7 @@ key = 1
 keys.toml:2: subject: must say who owns the key
 keys.toml:3: hash: must be "sha256:" and 64 hex digits, as "rtmps-edge key hash" prints
 keys.toml:5: subject = "a\a": must be without control characters
-keys.toml:6: hash: must be "sha256:" and 64 hex digits: argon2id is not built yet
+keys.toml:6: hash: ` + errArgon.Error() + `
 keys.toml:7: actions = "[publish record]": must be ["publish"], ["play"] or both
 keys.toml:8: app = "live[": must be a pattern of * (any text), ? (any character), [a-z] or [^a-z] (one of these, or not), and \ before any of them as itself
 keys.toml:9: name = "7": must be a string of at most 255 bytes
@@ -169,16 +167,16 @@ keys.toml:12: from = "1": must be a network or an address, such as "192.0.2.0/24
 keys.toml:14: expires = "2026-01-01T00:00:00Z": must be after not_before
 keys.toml:15: bitrate = "8mbit": must be bits per second from 0 to 1000Gbit, such as "8Mbit", "2.5Mbit", "500kbit" or 8000
 keys.toml:16: disabled = "no": must be true or false
-keys.toml:17: pasword: is not known: must be one of subject, hash, actions, app, name, origin, from, not_before, expires, bitrate, disabled
-keys.toml:20: hash: must have 64 hex digits after sha256:
+keys.toml:17: pasword: is not known: must be one of hash, subject, actions, app, origin, from, not_before, expires, bitrate, disabled, name
+keys.toml:20: hash: must have 64 hex digits after the prefix sha256
 keys.toml:21: not_before = "2026-01-01": must be a date and time with its offset, unquoted, such as 2027-01-01T00:00:00Z
 keys.toml:22: expires = "2026-01-01": must be a date and time with its offset, unquoted, such as 2027-01-01T00:00:00Z
 keys.toml:23: bitrate = "-1": must be bits per second from 0 to 1000Gbit, such as "8Mbit", "2.5Mbit", "500kbit" or 8000
 keys.toml:24: from = "192.0.2.1": must be a list of networks
 keys.toml:25: actions = "[]": must be ["publish"], ["play"] or both
-keys.toml:26: limits: is not known: must be one of subject, hash, actions, app, name, origin, from, not_before, expires, bitrate, disabled
+keys.toml:26: limits: is not known: must be one of hash, subject, actions, app, origin, from, not_before, expires, bitrate, disabled, name
 keys.toml:29: subject: must say who owns the key
-keys.toml:30: hash: must have 1 to 255 bytes without a question mark after plain:
+keys.toml:30: hash: must have 1 to 255 bytes without a question mark after the prefix plain
 keys.toml:31: bitrate = "1.5": must be bits per second from 0 to 1000Gbit, such as "8Mbit", "2.5Mbit", "500kbit" or 8000
 keys.toml:32: name = "` + strings.Repeat("n", maxShown) + `…": must be a string of at most 255 bytes
 keys.toml:36: hash: must be another than in line 33: it is the same key
@@ -206,8 +204,8 @@ func TestSyntaxFaults(t *testing.T) {
 		"key = [1, {}]\n":                     "keys.toml:1: key: must be written as [[key]]",
 		"[key.x]\n":                           "keys.toml:1: key: must be written as [[key]]",
 		"key = " + strings.Repeat("[", 1<<20): "keys.toml:1: must be TOML: arrays and inline tables are nested more than the maximum of 10000 levels deep",
-		"[[key]]\nsubject='a'\nhash='plain:" + "b?c" + "'\n":        "keys.toml:3: hash: must have 1 to 255 bytes without a question mark after plain:",
-		"[[key]]\nsubject='a'\nhash='sha256:" + canary[:10] + "'":   "keys.toml:3: hash: must have 64 hex digits after sha256:",
+		"[[key]]\nsubject='a'\nhash='plain:" + "b?c" + "'\n":        "keys.toml:3: hash: must have 1 to 255 bytes without a question mark after the prefix plain",
+		"[[key]]\nsubject='a'\nhash='sha256:" + canary[:10] + "'":   "keys.toml:3: hash: must have 64 hex digits after the prefix sha256",
 		"[[key]]\nsubject='a'\nhash=12\n":                           `keys.toml:3: hash: must be "sha256:" and 64 hex digits, as "rtmps-edge key hash" prints`,
 		"[[key]]\r\nsubject='a'\r\n\r\nhash='plain:" + "\x00" + "'": "keys.toml:4: must be TOML: literal strings cannot have control characters",
 	} {
@@ -221,30 +219,6 @@ func TestManyFaults(t *testing.T) {
 	got := strings.Split(faultsOf(t, strings.Repeat("[[key]]\n", 1000)), "\n")
 	if len(got) != maxFaults+1 || got[maxFaults] != "keys.toml: and 1900 faults more" {
 		t.Errorf("%d lines, the last is %s", len(got), got[len(got)-1])
-	}
-}
-
-func TestReadKeysFile(t *testing.T) {
-	dir := t.TempDir()
-	full := bytes.Repeat([]byte("#"), MaxKeysFile)
-	file := filepath.Join(dir, "keys.toml")
-	if err := os.WriteFile(file, full, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := readKeysFile(file); err != nil || len(data) != MaxKeysFile {
-		t.Errorf("the largest file: %d bytes, %v", len(data), err)
-	}
-	if err := os.WriteFile(file, append(full, '#'), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	pipe := filepath.Join(dir, "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{file: "16 MiB", pipe: "regular file", dir: "regular file", filepath.Join(dir, "none"): "no such file"} {
-		if _, err := readKeysFile(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
-			t.Errorf("got %v, want %s", err, want)
-		}
 	}
 }
 
@@ -283,7 +257,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 	_, denied := keys.Authorize(t.Context(), r)
 	_, unknown := keys.Authorize(t.Context(), Request{Action: Publish, Key: secret.New(canary + "2")})
 	text, _ := k.Hash.MarshalText()
-	values := []any{k, &k, k.Hash, []Key{k}, map[string]Key{"k": k}, keys, *keys.set.Load(), keys.set.Load().find(r.Key), r, denied, unknown, warned, string(text), GenerateKey(), canaryGrant(t)}
+	values := []any{k, &k, k.Hash, []Key{k}, map[string]Key{"k": k}, keys, *keys.set.Load(), keys.set.Load().byHash[k.Hash], r, denied, unknown, warned, string(text), GenerateKey(), canaryGrant(t)}
 	sum := k.Hash.sum
 	for _, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -335,7 +309,7 @@ func FuzzParseKeys(f *testing.F) {
 		if len(data) > 4096 {
 			return
 		}
-		file, err := parseKeys("k", data)
+		file, err := keysFormat.parse("k", data)
 		if err != nil {
 			var list fault.List
 			if !errors.As(err, &list) || len(list) == 0 || len(list) > maxFaults+1 {
@@ -343,7 +317,7 @@ func FuzzParseKeys(f *testing.F) {
 			}
 			return
 		}
-		for i, k := range file.keys {
+		for i, k := range file.entries {
 			if k.Subject == "" || len(k.Actions) == 0 || k.Hash == (Hash{}) || k.Bitrate < 0 || k.Line < 1 {
 				t.Fatalf("got %+v", k)
 			}
@@ -358,19 +332,19 @@ func FuzzParseKeys(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := parseKeys("k", []byte(text))
+			again, err := keysFormat.parse("k", []byte(text))
 			if err != nil {
 				t.Fatalf("%v in\n%s", err, text)
 			}
-			back := again.keys[0]
+			back := again.entries[0]
 			back.Line, back.Plain = k.Line, k.Plain
 			if diff := cmp.Diff(k, back, compareKeys); diff != "" {
 				t.Fatal(diff)
 			}
 		}
-		if n := len(file.keys); n > 0 && !file.inline {
+		if n := len(file.entries); n > 0 && !file.inline {
 			removed := removeFrom(t, data, n-1)
-			if again, err := parseKeys("k", removed); err != nil || len(again.keys) != n-1 {
+			if again, err := keysFormat.parse("k", removed); err != nil || len(again.entries) != n-1 {
 				t.Fatalf("without the last: %v\n%s", err, removed)
 			}
 		}

@@ -1,8 +1,6 @@
 package authz
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,44 +12,48 @@ import (
 	"rtmps-edge/internal/bitrate"
 	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/glob"
-	"rtmps-edge/internal/secret"
 )
 
-// keyTable reads one [[key]]. Each method takes one value out of values, so
-// that what is left in the end is not known.
-type keyTable struct {
+// entryTable reads one entry of a file. Each method takes one value out of
+// values, so that what is left in the end is not known.
+type entryTable struct {
 	file   string
+	table  string // [[table]]
 	values map[string]any
 	at     place
 	faults *fault.List
+	known  []string // the keys that were asked for
 }
 
-func (t *keyTable) key() Key {
-	k := Key{
-		Line:      t.at.line,
-		Subject:   t.subject(),
+// terms reads the keys that all entries have, but for name: what that means
+// differs. The subject is owner if there is none; with "" there must be one.
+func (t *entryTable) terms(owner string) Terms {
+	terms := Terms{
+		Subject:   t.subject(owner),
 		Actions:   t.actions(),
-		App:       t.app(),
-		Name:      t.text("name"),
+		App:       t.glob("app"),
 		Origin:    t.text("origin"),
 		From:      t.networks(),
 		NotBefore: t.time("not_before"),
 		Expires:   t.time("expires"),
 		Bitrate:   t.bitrate(),
+		Disabled:  t.disabled(),
 	}
-	k.Hash, k.Plain = t.hash()
-	k.Disabled = t.disabled()
-	if !k.Expires.IsZero() && !k.NotBefore.Before(k.Expires) {
-		t.fault("expires", k.Expires.Format(time.RFC3339), "must be after not_before")
+	if !terms.Expires.IsZero() && !terms.NotBefore.Before(terms.Expires) {
+		t.fault("expires", terms.Expires.Format(time.RFC3339), "must be after not_before")
 	}
+	return terms
+}
+
+// rest notes what nobody asked for.
+func (t *entryTable) rest() {
 	for name := range maps.Keys(t.values) {
-		t.fault(name, nil, "is not known: must be one of subject, hash, actions, app, name, origin, from, not_before, expires, bitrate, disabled")
+		t.fault(name, nil, "is not known: must be one of "+strings.Join(t.known, ", "))
 	}
-	return k
 }
 
 // fault notes what is wrong with key. Its value is nil if it may be a secret.
-func (t *keyTable) fault(key string, value any, problem string) {
+func (t *entryTable) fault(key string, value any, problem string) {
 	f := fault.Fault{File: t.file, Line: t.at.keys[key], Key: key, Problem: problem}
 	if f.Line == 0 {
 		f.Line = t.at.line // is missing
@@ -71,15 +73,16 @@ func shown(value any) string {
 	return s
 }
 
-func (t *keyTable) take(key string) (v any, ok bool) {
+func (t *entryTable) take(key string) (v any, ok bool) {
 	v, ok = t.values[key]
 	delete(t.values, key)
+	t.known = append(t.known, key)
 	return v, ok
 }
 
 // text reads a string that may be anything, as it is the owner's own. "" if it
 // is missing.
-func (t *keyTable) text(key string) string {
+func (t *entryTable) text(key string) string {
 	v, ok := t.take(key)
 	s, isText := v.(string)
 	if ok && (!isText || len(s) > MaxKeyLength) {
@@ -89,11 +92,14 @@ func (t *keyTable) text(key string) string {
 	return s
 }
 
-func (t *keyTable) subject() string {
+func (t *entryTable) subject(owner string) string {
 	v := t.values["subject"]
 	s := t.text("subject")
+	if v == nil && owner != "" {
+		return owner
+	}
 	if v == nil || v == "" {
-		t.fault("subject", nil, "must say who owns the key")
+		t.fault("subject", nil, "must say who owns the "+t.table)
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
 		t.fault("subject", s, "must be without control characters")
@@ -101,42 +107,15 @@ func (t *keyTable) subject() string {
 	return s
 }
 
-func (t *keyTable) app() string {
-	s := t.text("app")
+func (t *entryTable) glob(key string) string {
+	s := t.text(key)
 	if err := glob.Valid(s); err != nil {
-		t.fault("app", s, err.Error())
+		t.fault(key, s, err.Error())
 	}
 	return s
 }
 
-// hash never tells what it has read.
-func (t *keyTable) hash() (h Hash, plain bool) {
-	v, _ := t.take("hash")
-	s, _ := v.(string)
-	if digits, ok := strings.CutPrefix(s, sha256Prefix); ok {
-		sum, err := hex.DecodeString(digits)
-		if err != nil || len(sum) != sha256.Size {
-			t.fault("hash", nil, "must have 64 hex digits after sha256:")
-			return Hash{}, false
-		}
-		return Hash{[sha256.Size]byte(sum)}, false
-	}
-	if key, ok := strings.CutPrefix(s, plainPrefix); ok {
-		if key == "" || len(key) > MaxKeyLength || strings.Contains(key, "?") {
-			t.fault("hash", nil, fmt.Sprintf("must have 1 to %d bytes without a question mark after plain:", MaxKeyLength))
-			return Hash{}, true
-		}
-		return HashOf(secret.New(key)), true
-	}
-	problem := `must be "sha256:" and 64 hex digits, as "rtmps-edge key hash" prints`
-	if strings.HasPrefix(s, argonPrefix) {
-		problem = `must be "sha256:" and 64 hex digits: argon2id is not built yet`
-	}
-	t.fault("hash", nil, problem)
-	return Hash{}, false
-}
-
-func (t *keyTable) actions() []Action {
+func (t *entryTable) actions() []Action {
 	v, ok := t.take("actions")
 	if !ok {
 		return []Action{Publish}
@@ -160,7 +139,7 @@ func (t *keyTable) actions() []Action {
 	return actions
 }
 
-func (t *keyTable) networks() []netip.Prefix {
+func (t *entryTable) networks() []netip.Prefix {
 	v, ok := t.take("from")
 	list, isList := v.([]any)
 	if ok && !isList {
@@ -179,7 +158,7 @@ func (t *keyTable) networks() []netip.Prefix {
 	return networks
 }
 
-func (t *keyTable) time(key string) time.Time {
+func (t *entryTable) time(key string) time.Time {
 	v, ok := t.take(key)
 	at, isTime := v.(time.Time)
 	if ok && !isTime {
@@ -188,28 +167,32 @@ func (t *keyTable) time(key string) time.Time {
 	return at
 }
 
-func (t *keyTable) bitrate() int64 {
+func (t *entryTable) bitrate() int64 {
 	v, ok := t.take("bitrate")
-	n, err := int64(0), error(nil)
-	switch v := v.(type) {
-	case string:
-		n, err = bitrate.Parse(v)
-	case int64:
-		if n = v; n < 0 || n > bitrate.Max {
-			err = bitrate.ErrSyntax
-		}
-	default:
-		if ok {
-			err = bitrate.ErrSyntax
-		}
+	if !ok {
+		return 0
 	}
+	n, err := bitrateOf(v)
 	if err != nil {
 		t.fault("bitrate", v, err.Error())
 	}
 	return n
 }
 
-func (t *keyTable) disabled() bool {
+// bitrateOf reads a bit rate from a decoded value: "8Mbit", or a number.
+func bitrateOf(v any) (int64, error) {
+	switch v := v.(type) {
+	case string:
+		return bitrate.Parse(v)
+	case int64:
+		if v >= 0 && v <= bitrate.Max {
+			return v, nil
+		}
+	}
+	return 0, bitrate.ErrSyntax
+}
+
+func (t *entryTable) disabled() bool {
 	v, ok := t.take("disabled")
 	b, isBool := v.(bool)
 	if ok && !isBool {

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -17,82 +15,71 @@ import (
 )
 
 const (
-	// MaxKeysFile is the largest keys.toml, in bytes: 50,000 entries and more.
-	MaxKeysFile = 16 << 20
+	// MaxEntriesFile is the largest keys.toml, users.toml or certificates.toml,
+	// in bytes: 50,000 entries and more.
+	MaxEntriesFile = 16 << 20
 	// maxFaults of one file are told: who has more has given the wrong file.
 	maxFaults = 100
 	// maxShown bytes of a wrong value are repeated in its fault.
 	maxShown = 80
 )
 
-// readKeysFile returns what is in file, MaxKeysFile bytes at most. It never
-// waits: a pipe is refused.
-func readKeysFile(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: must be a regular file", file)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxKeysFile+1))
-	if err == nil && len(data) > MaxKeysFile {
-		err = fmt.Errorf("%s: must not be larger than %d MiB", file, MaxKeysFile>>20)
-	}
-	return data, err
+// format is how entries of one kind stand in a file.
+type format[E any] struct {
+	table string // [[table]]
+	read  func(*entryTable) E
+	// check finds what is wrong with entries beside each other.
+	check func(file string, entries []E, faults *fault.List)
+	// write returns an entry as the file has it, without what is the default.
+	write func(E) (string, error)
 }
 
-// keysFile is a keys.toml without faults.
-type keysFile struct {
-	data []byte
-	keys []Key
-	// starts are the offsets of the lines at which the keys begin.
+// entryFile is a file without faults.
+type entryFile[E any] struct {
+	data    []byte
+	entries []E
+	// starts are the offsets of the lines at which the entries begin.
 	starts []int
-	// inline says that the keys are written key = [{…}], not [[key]].
+	// inline says that the entries are written key = [{…}], not [[key]].
 	inline bool
 }
 
-// parseKeys reads data, the contents of file. The error is a fault.List of all
+// parse reads data, the contents of file. The error is a fault.List of all
 // that is wrong. It never contains a hash, nor the value of a key that is not
 // known: that may be a secret which was put in the wrong place.
-func parseKeys(file string, data []byte) (*keysFile, error) {
+func (f format[E]) parse(file string, data []byte) (*entryFile[E], error) {
 	var root map[string]any
 	if err := toml.Unmarshal(data, &root); err != nil {
 		return nil, fault.List{syntaxFault(file, err)}
 	}
-	at := locate(data)
+	at := locate(f.table, data)
 	var faults fault.List
 	for name := range root {
-		if name != "key" {
-			faults.Add(fault.Fault{File: file, Line: at.root[name], Key: name, Problem: "is not known: must be [[key]]"})
+		if name != f.table {
+			faults.Add(fault.Fault{File: file, Line: at.root[name], Key: name, Problem: "is not known: must be [[" + f.table + "]]"})
 		}
 	}
-	f := &keysFile{data: data, inline: at.inline}
-	tables, ok := keyTables(root)
+	tables, ok := entryTables(root, f.table)
 	if !ok || len(tables) != len(at.entries) {
-		faults.Add(fault.Fault{File: file, Line: at.root["key"], Key: "key", Problem: "must be written as [[key]]"})
+		faults.Add(fault.Fault{File: file, Line: at.root[f.table], Key: f.table, Problem: "must be written as [[" + f.table + "]]"})
 		return nil, sorted(faults)
 	}
+	read := &entryFile[E]{data: data, inline: at.inline}
 	for i, values := range tables {
-		e := at.entries[i]
-		t := &keyTable{file: file, values: values, at: e, faults: &faults}
-		f.keys = append(f.keys, t.key())
-		f.starts = append(f.starts, e.start)
+		t := &entryTable{file: file, table: f.table, values: values, at: at.entries[i], faults: &faults}
+		read.entries = append(read.entries, f.read(t))
+		read.starts = append(read.starts, t.at.start)
+		t.rest()
 	}
-	checkDoubles(file, f.keys, &faults)
-	return f, sorted(faults)
+	f.check(file, read.entries, &faults)
+	return read, sorted(faults)
 }
 
-// keyTables returns the entries; not ok if key is something else.
-func keyTables(root map[string]any) ([]map[string]any, bool) {
-	list, ok := root["key"].([]any)
+// entryTables returns the entries; not ok if the key is something else.
+func entryTables(root map[string]any, table string) ([]map[string]any, bool) {
+	list, ok := root[table].([]any)
 	if !ok {
-		return nil, root["key"] == nil
+		return nil, root[table] == nil
 	}
 	tables := make([]map[string]any, len(list))
 	for i, v := range list {
@@ -101,22 +88,6 @@ func keyTables(root map[string]any) ([]map[string]any, bool) {
 		}
 	}
 	return tables, true
-}
-
-// checkDoubles finds keys that stand twice: which entry decides would depend
-// on luck.
-func checkDoubles(file string, keys []Key, faults *fault.List) {
-	first := make(map[Hash]int, len(keys))
-	for _, k := range keys {
-		if k.Hash == (Hash{}) {
-			continue // has a fault already
-		}
-		if line, twice := first[k.Hash]; twice {
-			faults.Add(fault.Fault{File: file, Line: k.Line, Key: "hash", Problem: fmt.Sprintf("must be another than in line %d: it is the same key", line)})
-			continue
-		}
-		first[k.Hash] = k.Line
-	}
 }
 
 // sorted returns the faults by line, not more than maxFaults, or nil.
@@ -160,10 +131,10 @@ type place struct {
 	keys  map[string]int // line of each of its keys
 }
 
-// locate walks over data, which is valid TOML, and writes down where its keys
-// stand: decoding does not tell.
-func locate(data []byte) places {
-	l := locator{data: data, line: 1, places: places{root: make(map[string]int)}}
+// locate walks over data, which is valid TOML, and writes down where the
+// entries [[table]] and their keys stand: decoding does not tell.
+func locate(table string, data []byte) places {
+	l := locator{table: table, data: data, line: 1, places: places{root: make(map[string]int)}}
 	l.parser.Reset(data)
 	for l.parser.NextExpression() {
 		l.expression(l.parser.Expression())
@@ -173,13 +144,14 @@ func locate(data []byte) places {
 
 type locator struct {
 	places
+	table  string
 	parser unstable.Parser
 	data   []byte
 	// offset has been counted up to, and is in line: offsets only grow.
 	offset, line int
-	// inKey says that key-values belong to the last entry, inOther that they
+	// inEntry says that key-values belong to the last entry, inOther that they
 	// belong to some other table.
-	inKey, inOther bool
+	inEntry, inOther bool
 }
 
 func (l *locator) expression(n *unstable.Node) {
@@ -195,8 +167,8 @@ func (l *locator) header(n *unstable.Node) {
 	key := n.Key()
 	key.Next()
 	name, line, deep := string(key.Node().Data), l.lineOf(key.Node()), !key.IsLast()
-	l.inKey, l.inOther = false, true
-	if name != "key" || n.Kind == unstable.Table && !deep || deep && len(l.entries) == 0 {
+	l.inEntry, l.inOther = false, true
+	if name != l.table || n.Kind == unstable.Table && !deep || deep && len(l.entries) == 0 {
 		l.root[name] = line
 		return
 	}
@@ -205,7 +177,7 @@ func (l *locator) header(n *unstable.Node) {
 		l.note(string(key.Node().Data), line)
 		return
 	}
-	l.inKey, l.inOther = true, false
+	l.inEntry, l.inOther = true, false
 	l.enter(line)
 }
 
@@ -214,10 +186,10 @@ func (l *locator) keyValue(n *unstable.Node) {
 	key.Next()
 	name, line := string(key.Node().Data), l.lineOf(key.Node())
 	switch {
-	case l.inKey:
+	case l.inEntry:
 		l.note(name, line)
 	case l.inOther:
-	case name == "key" && key.IsLast() && n.Value().Kind == unstable.Array:
+	case name == l.table && key.IsLast() && n.Value().Kind == unstable.Array:
 		l.root[name] = line
 		l.inlineEntries(n.Value())
 	default:

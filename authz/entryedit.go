@@ -12,37 +12,35 @@ import (
 
 	"rtmps-edge/internal/bitrate"
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/readfile"
 )
 
-// newFileMode is for a keys.toml that was not there: nobody else needs it.
+// newFileMode is for a file that was not there: nobody else needs it.
 const newFileMode = 0o600
 
-var errInline = errors.New("the keys are written key = [{…}]: write them as [[key]], or edit the file by hand")
-
-// ListKeys returns the entries of file in their order. Errors: the file cannot
-// be read, or a fault.List.
-func ListKeys(file string) ([]Key, error) {
-	data, err := readKeysFile(file)
+// list returns the entries of file in their order.
+func (f format[E]) list(file string) ([]E, error) {
+	data, err := readfile.Read(file, MaxEntriesFile)
 	if err != nil {
 		return nil, err
 	}
-	f, err := parseKeys(file, data)
+	read, err := f.parse(file, data)
 	if err != nil {
 		return nil, err
 	}
-	return f.keys, nil
+	return read.entries, nil
 }
 
-// AddKey appends k to file, which is made if it is not there. All else in it
+// add appends e to file, which is made if it is not there. All else in it
 // stays as it is, byte by byte. It fails, and changes nothing, if the file has
-// faults or k would be one; the error is a fault.List then.
-func AddKey(file string, k Key) error {
-	return editKeysFile(file, true, func(f *keysFile) ([]byte, error) {
-		entry, err := k.checked()
+// faults or e would be one; the error is a fault.List then.
+func (f format[E]) add(file string, e E) error {
+	return f.edit(file, true, func(was *entryFile[E]) ([]byte, error) {
+		entry, err := f.checked(e)
 		if err != nil {
 			return nil, err
 		}
-		text := string(f.data)
+		text := string(was.data)
 		if text != "" && !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}
@@ -53,35 +51,35 @@ func AddKey(file string, k Key) error {
 	})
 }
 
-// RemoveKeys takes the entries out of file for which remove says so, and
-// returns how many there were. All else stays as it is, comments too: only the
-// lines of an entry go, and the empty line before them if another empty line
-// or nothing would follow it. With none to remove, the file is not written. It
-// fails, and changes nothing, if the file has faults.
-func RemoveKeys(file string, remove func(Key) bool) (n int, err error) {
-	err = editKeysFile(file, false, func(f *keysFile) ([]byte, error) {
+// remove takes the entries out of file for which gone says so, and returns how
+// many there were. All else stays as it is, comments too: only the lines of an
+// entry go, and the empty line before them if another empty line or nothing
+// would follow it. With none to remove, the file is not written. It fails, and
+// changes nothing, if the file has faults.
+func (f format[E]) remove(file string, gone func(E) bool) (n int, err error) {
+	err = f.edit(file, false, func(was *entryFile[E]) ([]byte, error) {
 		var kept []byte
 		from := 0
-		for i, k := range f.keys {
-			if !remove(k) {
+		for i, e := range was.entries {
+			if !gone(e) {
 				continue
 			}
 			n++
-			start, end := f.lines(i)
-			kept = append(kept, f.data[from:start]...)
-			if rest := f.data[end:]; len(rest) == 0 || emptyLine(rest) {
+			start, end := was.lines(i)
+			kept = append(kept, was.data[from:start]...)
+			if rest := was.data[end:]; len(rest) == 0 || emptyLine(rest) {
 				kept = cutEmptyLine(kept)
 			}
 			from = end
 		}
-		return append(kept, f.data[from:]...), nil
+		return append(kept, was.data[from:]...), nil
 	})
 	return n, err
 }
 
 // lines returns where the lines of entry i begin and end: comments and empty
 // lines after it are not its own. It must not be inline.
-func (f *keysFile) lines(i int) (start, end int) {
+func (f *entryFile[E]) lines(i int) (start, end int) {
 	start, end = f.starts[i], len(f.data)
 	if i+1 < len(f.starts) {
 		end = f.starts[i+1]
@@ -117,9 +115,9 @@ func cutEmptyLine(data []byte) []byte {
 	return data
 }
 
-// editKeysFile replaces file by what edit makes of it, if there is no fault
-// before or after. Only one edit runs at a time.
-func editKeysFile(file string, create bool, edit func(*keysFile) ([]byte, error)) error {
+// edit replaces file by what change makes of it, if there is no fault before
+// or after. Only one edit runs at a time.
+func (f format[E]) edit(file string, create bool, change func(*entryFile[E]) ([]byte, error)) error {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real // a link stays a link
 	}
@@ -128,25 +126,25 @@ func editKeysFile(file string, create bool, edit func(*keysFile) ([]byte, error)
 		return err
 	}
 	defer unlock()
-	old, err := readKeysFile(file)
+	old, err := readfile.Read(file, MaxEntriesFile)
 	if err != nil && !(create && errors.Is(err, os.ErrNotExist)) {
 		return err
 	}
-	f, err := parseKeys(file, old)
+	was, err := f.parse(file, old)
 	if err != nil {
 		return err
 	}
-	if f.inline {
-		return fmt.Errorf("%s: %w", file, errInline)
+	if was.inline {
+		return fmt.Errorf("%s: the entries are written %s = [{…}]: write them as [[%s]], or edit the file by hand", file, f.table, f.table)
 	}
-	data, err := edit(f)
+	data, err := change(was)
 	if err != nil || string(data) == string(old) {
 		return err
 	}
-	if len(data) > MaxKeysFile {
-		return fmt.Errorf("%s: would be larger than %d MiB", file, MaxKeysFile>>20)
+	if len(data) > MaxEntriesFile {
+		return fmt.Errorf("%s: would be larger than %d MiB", file, MaxEntriesFile>>20)
 	}
-	if _, err := parseKeys(file, data); err != nil {
+	if _, err := f.parse(file, data); err != nil {
 		return err
 	}
 	return replaceFile(file, data)
@@ -156,7 +154,7 @@ func editKeysFile(file string, create bool, edit func(*keysFile) ([]byte, error)
 // reader sees the old or the new one, also after a power cut. Mode and owner
 // stay: the edge may run as somebody else than the operator.
 func replaceFile(file string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".keys-*.tmp") // mode 0600
+	tmp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*.tmp") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -199,14 +197,14 @@ func takeOver(tmp *os.File, file string) error {
 	return tmp.Chmod(info.Mode().Perm())
 }
 
-// checked is toml, after its faults were looked for. They have no line: the
-// entry stands in no file yet.
-func (k Key) checked() (string, error) {
-	entry, err := k.toml()
+// checked is write, after the entry's faults were looked for. They have no
+// line: it stands in no file yet.
+func (f format[E]) checked(e E) (string, error) {
+	entry, err := f.write(e)
 	if err != nil {
 		return "", err
 	}
-	_, err = parseKeys("", []byte(entry))
+	_, err = f.parse("", []byte(entry))
 	var faults fault.List
 	if errors.As(err, &faults) {
 		for i := range faults {
@@ -216,42 +214,46 @@ func (k Key) checked() (string, error) {
 	return entry, err
 }
 
-// toml returns k as a [[key]], without what is the default.
-func (k Key) toml() (string, error) {
-	if k.Hash == (Hash{}) {
-		return "", errors.New("a key without hash")
+// entryText writes one entry.
+type entryText struct{ strings.Builder }
+
+func newEntryText(table string) *entryText {
+	t := &entryText{}
+	fmt.Fprintf(t, "[[%s]]\n", table)
+	return t
+}
+
+func (t *entryText) line(key, value string) { fmt.Fprintf(t, "%s = %s\n", key, value) }
+
+// text writes a string, unless it is empty.
+func (t *entryText) text(key, value string) {
+	if value != "" {
+		t.line(key, quote(value))
 	}
-	var b strings.Builder
-	line := func(key, value string) { fmt.Fprintf(&b, "%s = %s\n", key, value) }
-	text := func(key, value string) {
-		if value != "" {
-			line(key, quote(value))
-		}
+}
+
+func (t *entryText) time(key string, at time.Time) {
+	if !at.IsZero() {
+		t.line(key, at.UTC().Format(time.RFC3339Nano))
 	}
-	b.WriteString("[[key]]\n")
-	line("subject", quote(k.Subject))
-	line("hash", quote(k.Hash.Reveal()))
-	line("actions", list(k.Actions, func(a Action) string { return string(a) }))
-	text("app", k.App)
-	text("name", k.Name)
-	text("origin", k.Origin)
-	if len(k.From) > 0 {
-		line("from", list(k.From, netip.Prefix.String))
+}
+
+// terms writes all but subject and name, which each kind has in its own way.
+func (t *entryText) terms(terms Terms) {
+	t.line("actions", list(terms.Actions, func(a Action) string { return string(a) }))
+	t.text("app", terms.App)
+	t.text("origin", terms.Origin)
+	if len(terms.From) > 0 {
+		t.line("from", list(terms.From, netip.Prefix.String))
 	}
-	when := func(key string, t time.Time) {
-		if !t.IsZero() {
-			line(key, t.UTC().Format(time.RFC3339Nano))
-		}
+	t.time("not_before", terms.NotBefore)
+	t.time("expires", terms.Expires)
+	if terms.Bitrate != 0 {
+		t.line("bitrate", quote(bitrate.Format(terms.Bitrate)))
 	}
-	when("not_before", k.NotBefore)
-	when("expires", k.Expires)
-	if k.Bitrate != 0 {
-		line("bitrate", quote(bitrate.Format(k.Bitrate)))
+	if terms.Disabled {
+		t.line("disabled", "true")
 	}
-	if k.Disabled {
-		line("disabled", "true")
-	}
-	return b.String(), nil
 }
 
 func list[T any](items []T, text func(T) string) string {
