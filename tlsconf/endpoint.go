@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/hello"
 )
 
 // endpoint is what all sources share: a table of certificates and the
@@ -56,15 +57,17 @@ func (e *endpoint) TLSConfig() *tls.Config {
 }
 
 // certificate has the signature of tls.Config.GetCertificate.
-func (e *endpoint) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return e.table.Load().pick(hello)
+func (e *endpoint) certificate(chi *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return e.table.Load().pick(chi)
 }
 
-// follow returns a GetConfigForClient that keeps to c, until the authorities
-// of clients are others than they were when c was made.
+// follow returns a GetConfigForClient that records what the client offers and
+// keeps to c, until the authorities of clients are others than they were when
+// c was made.
 func (e *endpoint) follow(c *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	var later atomic.Pointer[tls.Config]
-	return func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	return func(chi *tls.ClientHelloInfo) (*tls.Config, error) {
+		hello.Record(chi)
 		pool := e.clients.Load().pool
 		if pool == c.ClientCAs {
 			return nil, nil

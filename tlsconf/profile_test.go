@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"rtmps-edge/internal/hello"
 )
 
 func TestVersionsOfProfiles(t *testing.T) {
@@ -160,5 +163,24 @@ func TestValid(t *testing.T) {
 		if a.Valid() != want {
 			t.Errorf("%q", a)
 		}
+	}
+}
+
+func TestOfferIsRecorded(t *testing.T) {
+	f, _ := served(t, Options{Profile: Modern}, issue(t, kindECDSA, "a.test"))
+	a, b := loopback(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c := trusting()
+		c.ServerName, c.MaxVersion = "a.test", tls.VersionTLS12
+		_ = tls.Client(a, c).Handshake()
+	}()
+	ctx, offer := hello.Expect(t.Context())
+	err := tls.Server(b, f.TLSConfig()).HandshakeContext(ctx)
+	_ = b.Close()
+	<-done
+	if err == nil || hello.CauseOf(err) != hello.NoVersion || !strings.Contains(offer.String(), `server name "a.test"; versions 1.2; `) {
+		t.Errorf("%v: %s", err, offer)
 	}
 }

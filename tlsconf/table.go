@@ -6,14 +6,12 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
-)
 
-// errNone is what a handshake fails with when there is no certificate yet.
-var errNone = errors.New("no certificate yet")
+	"rtmps-edge/internal/hello"
+)
 
 // table finds the certificate for a handshake. It is never modified once it is
 // in use.
@@ -97,14 +95,14 @@ func parentOf(name string) string {
 }
 
 // pick returns the certificate for a client.
-func (t *table) pick(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (t *table) pick(chi *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if len(t.all) == 0 {
-		return nil, errNone
+		return nil, hello.ErrNoCertificate
 	}
-	if c := t.find(hello.ServerName); c != nil {
-		return c.pick(hello), nil
+	if c := t.find(chi.ServerName); c != nil {
+		return c.pick(chi), nil
 	}
-	return t.first.pick(hello), nil
+	return t.first.pick(chi), nil
 }
 
 // find returns nil for a name that no certificate is for.
@@ -126,11 +124,11 @@ func (t *table) find(server string) choice {
 
 // pick returns the first certificate that the client can do with, else the
 // first, with which the handshake fails and says why.
-func (c choice) pick(hello *tls.ClientHelloInfo) *tls.Certificate {
+func (c choice) pick(chi *tls.ClientHelloInfo) *tls.Certificate {
 	if len(c) == 1 {
 		return c[0]
 	}
-	nameless := *hello // the name was looked at, and may be one that no certificate is for
+	nameless := *chi // the name was looked at, and may be one that no certificate is for
 	nameless.ServerName = ""
 	for _, cert := range c {
 		if nameless.SupportsCertificate(cert) == nil {
