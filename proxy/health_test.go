@@ -59,3 +59,21 @@ func TestUnhealthyServersAreAvoided(t *testing.T) {
 		t.Errorf("the stream is at %s", got)
 	}
 }
+
+// An origin that closes in the middle of the dialogue has refused: it is asked
+// once, it is not taken for down, and the client is told at once.
+func TestAnOriginThatHangsUpHasRefused(t *testing.T) {
+	t.Parallel()
+	for _, step := range []rtmptest.Step{rtmptest.StepConnect, rtmptest.StepPublish} {
+		refuses := rtmptest.NewOrigin(t, rtmptest.OriginConfig{CloseAt: step})
+		other := rtmptest.NewOrigin(t, rtmptest.OriginConfig{})
+		e := newEdge(t, nil, refuses.Addr(), other.Addr())
+		_, err := rtmptest.Publish(e.dial(t), rtmptest.PublishConfig{App: "live", Name: "x"})
+		if statusCode(err) != "NetStream.Failed" {
+			t.Errorf("closes at %s: %v", step, err)
+		}
+		if n, m := len(refuses.Conns()), len(other.Conns()); n != 1 || m != 0 {
+			t.Errorf("closes at %s: asked %d times, the next server %d times", step, n, m)
+		}
+	}
+}

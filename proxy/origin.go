@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"rtmps-edge/authz"
@@ -45,8 +47,7 @@ func (s *session) open(g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		var said *rtmp.StatusError
-		if errors.As(err, &said) || time.Since(begin) > patience || !s.pause(retryPause) {
+		if final(err) || time.Since(begin) > patience || !s.pause(retryPause) {
 			return nil, &refusal{stage: StageOrigin, err: err}
 		}
 	}
@@ -104,13 +105,26 @@ func (s *session) tryServers(o *Origin, g authz.Grant, r rtmp.Request) (*rtmp.Co
 			return c, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", address, err))
-		var said *rtmp.StatusError
-		if errors.As(err, &said) || s.ctx.Err() != nil {
+		if final(err) || s.ctx.Err() != nil {
 			break
 		}
 		s.srv.health(address, known, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// hungUp is an origin's end of the connection in the middle of the dialogue: how
+// nginx-rtmp refuses. It says nothing about how the server is.
+type hungUp struct{ error }
+
+func (h hungUp) Error() string { return "the origin closed the connection: " + h.error.Error() }
+func (h hungUp) Unwrap() error { return h.error }
+
+// final reports whether err is a refusal, which is not to be asked again for.
+func final(err error) bool {
+	var said *rtmp.StatusError
+	var silent hungUp
+	return errors.As(err, &said) || errors.As(err, &silent)
 }
 
 func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
@@ -132,6 +146,9 @@ func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Req
 	}
 	if err != nil {
 		_ = conn.Close()
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			err = hungUp{err}
+		}
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Time{})

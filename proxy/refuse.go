@@ -57,6 +57,8 @@ func whatToSay(action authz.Action, err error) *rtmp.StatusError {
 			Description: "The server address names an application that does not exist here. Check the part after the host name."}
 	case said != nil && said.Code == "NetStream.Play.StreamNotFound":
 		return &rtmp.StatusError{Code: said.Code, Description: "There is no such stream now."}
+	case r.stage == StageOrigin && final(err):
+		return &rtmp.StatusError{Code: "NetStream.Failed", Description: "The streaming server behind this address did not accept the stream. Ask who runs it."}
 	case r.stage == StageOrigin:
 		return &rtmp.StatusError{Code: "NetStream.Failed", Description: "The streaming server behind this address is not available. Try again in a minute."}
 	case errors.Is(err, authz.ErrDenied) || errors.Is(err, authz.ErrUnknown):
@@ -87,7 +89,10 @@ func (s *session) refused(err error) {
 func causeOf(err error) string {
 	var protocol *rtmp.ProtocolError
 	var status *rtmp.StatusError
+	var silent hungUp
 	switch {
+	case errors.As(err, &silent):
+		return "refused"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -37,17 +40,28 @@ func check(cmd *cobra.Command, file string) error {
 	}
 	log := logrus.New()
 	log.SetOutput(cmd.ErrOrStderr())
-	setLog(log, config.Log{Level: logrus.WarnLevel})
+	setLog(log, config.Log{Level: logrus.ErrorLevel})
+	if cfg.TLS.Source == config.SourceSelfSigned && !exists(filepath.Join(cfg.TLS.SelfSignedDir, "ca.pem")) {
+		cfg.TLS.SelfSignedDir = "" // made by the first start, not by a check
+	}
 	if _, err := build(cfg, nil, log); err != nil {
 		return &badUse{err}
 	}
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "ok     %s\n", file)
 	faults := checkOrigins(cmd.Context(), w, cfg)
-	if faults > 0 {
+	switch {
+	case faults == 1:
+		return &badUse{errors.New("1 fault")}
+	case faults > 1:
 		return &badUse{fmt.Errorf("%d faults", faults)}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // checkOrigins asks all servers at once and prints them in their order.
