@@ -1,12 +1,9 @@
 package ratelimit
 
 import (
-	"encoding/binary"
-	"hash/maphash"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 const (
@@ -14,20 +11,9 @@ const (
 	// a whole IPv6 prefix cannot fill the memory: about 12 MiB when full. It
 	// is far above the connections that one machine holds.
 	MaxAdmissionEntries = 1 << 18
-	// admissionShards part the table, so that cores seldom wait for each other.
-	admissionShards = 64
-	// maxShardEntries is each shard's part of MaxAdmissionEntries.
-	maxShardEntries = MaxAdmissionEntries / admissionShards
 	// burstFactor times the connect rate may come at once: an encoder that
 	// reconnects, or a group behind one address, is no flood.
 	burstFactor = 2
-	// sweepPerAdmit entries are looked at on each call and dropped if nothing
-	// is left to remember: more than one a call, so the table shrinks faster
-	// than it grows, and needs no goroutine.
-	sweepPerAdmit = 4
-	// evictScan entries are looked at for the best one to forget when the
-	// table is full; the search goes on only while none is idle.
-	evictScan = 64
 )
 
 // AdmissionLimits are judged for each new connection. For each, zero (or less)
@@ -65,19 +51,13 @@ var (
 // address connects. It is safe for concurrent use. It outlives reloads: limits
 // are passed in with each call.
 type Admission struct {
-	total  atomic.Int64
-	start  time.Time // entries count nanoseconds from here
-	seed   maphash.Seed
-	shards [admissionShards]shard
+	total atomic.Int64
+	peers *table[peer, entry]
 }
 
 // NewAdmission returns an Admission that has counted nothing.
 func NewAdmission() *Admission {
-	a := &Admission{start: time.Now(), seed: maphash.MakeSeed()}
-	for i := range a.shards {
-		a.shards[i].entries = make(map[peer]entry)
-	}
-	return a
+	return &Admission{peers: newTable[peer, entry](MaxAdmissionEntries)}
 }
 
 // Connections returns how many are admitted and not released, in all.
@@ -95,8 +75,7 @@ func (a *Admission) Admit(addr netip.Addr, lim AdmissionLimits) (release func(),
 		return a.admitAnonymous(lim)
 	}
 	p := peerOf(addr)
-	s := &a.shards[maphash.Comparable(a.seed, p)%admissionShards]
-	now := int64(time.Since(a.start))
+	s, now := a.peers.of(p), a.peers.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
@@ -140,7 +119,7 @@ func (a *Admission) addTotal(limit int) bool {
 }
 
 // releaser gives back one connection of p, once.
-func (a *Admission) releaser(s *shard, p peer) func() {
+func (a *Admission) releaser(s *shard[peer, entry], p peer) func() {
 	var once sync.Once
 	return func() {
 		once.Do(func() {
@@ -149,119 +128,35 @@ func (a *Admission) releaser(s *shard, p peer) func() {
 			defer s.mu.Unlock()
 			e := s.entries[p] // it is there: nothing drops an entry that counts
 			e.count--
-			s.put(p, e, int64(time.Since(a.start)))
+			s.put(p, e, a.peers.now())
 		})
 	}
 }
 
-// peer is what counts as one client: an IPv4 address, or the /64 of an IPv6
-// one, of which a single customer usually has 2^64 addresses.
-type peer struct {
-	net uint64
-	v6  bool
-}
-
-func peerOf(addr netip.Addr) peer {
-	if addr = addr.Unmap(); addr.Is4() {
-		b := addr.As4()
-		return peer{net: uint64(binary.BigEndian.Uint32(b[:]))}
-	}
-	b := addr.As16()
-	return peer{net: binary.BigEndian.Uint64(b[:8]), v6: true}
-}
-
-// entry is what is remembered of a peer. The bucket of connects is one number:
-// full at any time after fullAt, and one event emptier for each interval that
-// fullAt lies ahead.
+// entry is what is remembered of a peer.
 type entry struct {
-	fullAt int64 // nanoseconds since Admission.start
-	count  int32 // connections now
+	connects bucket
+	count    int32 // connections now
 }
 
-// forgettable says that a new entry would be no different.
-func (e entry) forgettable(now int64) bool { return e.count == 0 && e.fullAt <= now }
+func (e entry) forgettable(now int64) bool { return e.count == 0 && e.connects.full(now) }
+
+// worth keeps who is connected; of the others, the one whose bucket is the
+// fullest goes, so that the least is forgotten.
+func (e entry) worth(int64) int64 {
+	if e.count > 0 {
+		return pinned
+	}
+	return e.connects.fullAt
+}
 
 // judge charges the rate, and says which of the peer's limits refuses.
 func (e *entry) judge(lim AdmissionLimits, now int64) *Refusal {
-	if !e.charge(lim.ConnectRatePerIP, now) {
+	if r := lim.ConnectRatePerIP; !e.connects.charge(r, burstFactor*r.Events, now) {
 		return overConnectRatePerIP
 	}
 	if lim.ConnectionsPerIP > 0 && int(e.count) >= lim.ConnectionsPerIP {
 		return overConnectionsPerIP
 	}
 	return nil
-}
-
-// charge takes one event out of the bucket, if one is in it.
-func (e *entry) charge(r Rate, now int64) bool {
-	if r.none() {
-		return true
-	}
-	interval := int64(r.interval())
-	size := burstFactor * int64(r.Events) * interval
-	// A bucket is at most empty, also after a reload to a higher rate.
-	e.fullAt = min(max(e.fullAt, now), now+size)
-	if e.fullAt+interval > now+size {
-		return false
-	}
-	e.fullAt += interval
-	return true
-}
-
-type shard struct {
-	mu      sync.Mutex
-	entries map[peer]entry
-}
-
-// find returns the entry of p, or a new one. It is not ok when the table is
-// full of peers that are connected.
-func (s *shard) find(p peer, now int64) (entry, bool) {
-	e, ok := s.entries[p]
-	if ok || len(s.entries) < maxShardEntries {
-		return e, true
-	}
-	return entry{}, s.evict(now)
-}
-
-// put stores e, unless there is nothing to remember.
-func (s *shard) put(p peer, e entry, now int64) {
-	if e.forgettable(now) {
-		delete(s.entries, p)
-		return
-	}
-	s.entries[p] = e
-}
-
-// sweep drops a few entries that hold nothing. Maps are walked from a random
-// place, so all get their turn.
-func (s *shard) sweep(now int64) {
-	n := 0
-	for p, e := range s.entries {
-		if e.forgettable(now) {
-			delete(s.entries, p)
-		}
-		if n++; n >= sweepPerAdmit {
-			return
-		}
-	}
-}
-
-// evict drops one entry of a peer that is not connected: of those it looks at,
-// the one whose bucket is the fullest, so that the least is forgotten.
-func (s *shard) evict(now int64) bool {
-	var victim peer
-	found, n := false, 0
-	best := int64(0)
-	for p, e := range s.entries {
-		if e.count == 0 && (!found || e.fullAt < best) {
-			victim, best, found = p, e.fullAt, true
-		}
-		if n++; found && (n >= evictScan || best <= now) {
-			break
-		}
-	}
-	if found {
-		delete(s.entries, victim)
-	}
-	return found
 }

@@ -19,15 +19,7 @@ func nth(n int) netip.Addr {
 	return netip.AddrFrom16([16]byte{0x20, 1, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n), 15: 1})
 }
 
-func entries(a *Admission) int {
-	n := 0
-	for i := range a.shards {
-		a.shards[i].mu.Lock()
-		n += len(a.shards[i].entries)
-		a.shards[i].mu.Unlock()
-	}
-	return n
-}
+func entries(a *Admission) int { return a.peers.len() }
 
 func admitted(t *testing.T, a *Admission, addr string, lim AdmissionLimits) func() {
 	t.Helper()
@@ -252,34 +244,6 @@ func TestTableIsBounded(t *testing.T) {
 		// Whoever is connected was not forgotten.
 		refused(t, a, "192.0.2.1", lim, ReasonConnectionsPerIP)
 	})
-}
-
-func TestFullOfConnectedPeers(t *testing.T) {
-	var s shard
-	s.entries = make(map[peer]entry)
-	for i := range uint64(maxShardEntries) {
-		s.entries[peer{net: i}] = entry{count: 1}
-	}
-	if _, ok := s.find(peer{net: 1}, 0); !ok {
-		t.Error("a known peer is not found")
-	}
-	if _, ok := s.find(peer{v6: true}, 0); ok {
-		t.Error("there is no room for another")
-	}
-	s.entries[peer{net: 7}] = entry{fullAt: 100}
-	if _, ok := s.find(peer{v6: true}, 0); !ok || len(s.entries) != maxShardEntries-1 {
-		t.Errorf("the only idle entry must go; %d are left", len(s.entries))
-	}
-}
-
-func TestEvictForgetsLeast(t *testing.T) {
-	s := shard{entries: map[peer]entry{{net: 1}: {fullAt: 50}, {net: 2}: {fullAt: 40}, {net: 3}: {count: 1}, {net: 4}: {fullAt: 60}}}
-	if !s.evict(10) {
-		t.Fatal("nothing to evict")
-	}
-	if _, still := s.entries[peer{net: 2}]; still || len(s.entries) != 3 {
-		t.Errorf("left: %v", s.entries)
-	}
 }
 
 func TestRefusalDoesNotPrintTheAddress(t *testing.T) {
