@@ -56,8 +56,10 @@ type Admission struct {
 }
 
 // NewAdmission returns an Admission that has counted nothing.
-func NewAdmission() *Admission {
-	return &Admission{peers: newTable[peer, entry](MaxAdmissionEntries)}
+func NewAdmission() *Admission { return newAdmission(MaxAdmissionEntries) }
+
+func newAdmission(entries int) *Admission {
+	return &Admission{peers: newTable[peer, entry](entries)}
 }
 
 // Connections returns how many are admitted and not released, in all.

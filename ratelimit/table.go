@@ -16,7 +16,7 @@ const (
 	sweepPerVisit = 4
 	// evictScan entries are looked at for the best one to forget when the
 	// table is full; the search goes on only while none may go.
-	evictScan = 64
+	evictScan = 16
 	// pinned is the worth of an entry that may not be forgotten.
 	pinned = math.MaxInt64
 )
