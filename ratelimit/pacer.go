@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,15 @@ const (
 	// BurstTime is the time whose worth of bytes passes at once: a keyframe of
 	// an encoder that keeps to the rate is well below it.
 	BurstTime = 500 * time.Millisecond
+	// PieceTime is the time whose worth of bytes should go on in one piece once
+	// the burst is used up, so that a slow stream flows instead of arriving in
+	// lumps of a whole read buffer.
+	PieceTime = 50 * time.Millisecond
+	// minPiece, in bytes, is about a packet: smaller pieces would only be work.
+	minPiece = 1400
+	// anyPiece, in bytes, is as much as a read buffer holds: with so much to
+	// spare, pieces do not matter.
+	anyPiece = 64 << 10
 	// minPause is the shortest sleep: below it, the timer's own error would be
 	// most of it. What is not slept is owed and slept later.
 	minPause = time.Millisecond
@@ -27,15 +37,24 @@ type PacerConfig struct {
 	Bitrate int64 // bits per second; 0 or less = no limit
 }
 
-// Pacer holds a stream to a bit rate by making its reader wait: the sender
-// feels the back-pressure, and nothing is dropped. Up to a burst of
-// max(MinBurst, BurstTime at the rate) passes without waiting; then the mean
-// is the rate. It is safe for concurrent use; a nil Pacer never waits.
+// Pacer holds a stream, or several together, to a bit rate by making the reader
+// wait: the sender feels the back-pressure, and nothing is dropped. Up to a
+// burst of max(MinBurst, BurstTime at the rate) passes without waiting; then
+// the mean is the rate. Who waits goes on in the order of the calls, so that
+// streams that share a Pacer each get their turn. It is safe for concurrent
+// use; a nil Pacer never waits.
 type Pacer struct {
+	limited atomic.Bool // rate > 0
+
 	mu     sync.Mutex
 	rate   float64 // bytes per second; 0 = no limit
 	level  float64 // bytes that may pass now; negative: owed
 	filled time.Time
+	// charged counts all bytes: what was charged after a call is not its debt.
+	charged int64
+	// over is since when bytes had to wait without half a burst being saved up
+	// again; zero when they do not.
+	over time.Time
 	// changed is closed, and replaced, when the rate changes: who sleeps then
 	// reckons anew.
 	changed chan struct{}
@@ -44,6 +63,7 @@ type Pacer struct {
 // NewPacer returns a Pacer whose burst is unused.
 func NewPacer(cfg PacerConfig) *Pacer {
 	p := &Pacer{rate: bytesPerSecond(cfg.Bitrate), changed: make(chan struct{}), filled: time.Now()}
+	p.limited.Store(p.rate > 0)
 	p.level = p.burst()
 	return p
 }
@@ -51,13 +71,21 @@ func NewPacer(cfg PacerConfig) *Pacer {
 // SetBitrate changes the rate, in bits per second; 0 or less = no limit. What
 // is owed stays owed; who waits now goes on at the new rate.
 func (p *Pacer) SetBitrate(bitrate int64) {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	rate := bytesPerSecond(bitrate)
+	if rate == p.rate {
+		return
+	}
 	p.fill(time.Now())
 	unlimited := p.rate == 0
-	p.rate = bytesPerSecond(bitrate)
-	if unlimited {
-		p.level = p.burst()
+	p.rate = rate
+	p.limited.Store(rate > 0)
+	if unlimited || rate == 0 {
+		p.level, p.over = p.burst(), time.Time{}
 	}
 	p.level = min(p.level, p.burst())
 	close(p.changed)
@@ -68,41 +96,109 @@ func (p *Pacer) SetBitrate(bitrate int64) {
 // be more than a burst: the rest is owed and slept off. The error is that of
 // ctx, if it ends while Wait sleeps; the bytes stay charged.
 func (p *Pacer) Wait(ctx context.Context, n int) error {
-	if p == nil {
+	if p == nil || !p.limited.Load() {
 		return nil
 	}
-	for {
-		pause, changed := p.charge(n)
-		if pause == 0 {
-			return nil
-		}
+	ticket, pause, changed := p.charge(n)
+	for pause > 0 {
 		if err := sleep(ctx, pause, changed); err != nil {
 			return err
 		}
-		n = 0 // charged
+		pause, changed = p.owed(ticket)
+	}
+	return nil
+}
+
+// Piece returns how many bytes should be handed to the next Wait at most, so
+// that they flow; 0 = any number.
+func (p *Pacer) Piece() int {
+	if p == nil || !p.limited.Load() {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := max(p.level, p.rate*PieceTime.Seconds(), minPiece)
+	if p.rate == 0 || n >= anyPiece {
+		return 0
+	}
+	return int(n)
+}
+
+// Over returns for how long more has been coming than the rate lets pass. A
+// pause in which half a burst is saved up ends it.
+func (p *Pacer) Over() time.Duration {
+	if p == nil || !p.limited.Load() {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.fill(now)
+	if p.over.IsZero() {
+		return 0
+	}
+	return now.Sub(p.over)
+}
+
+// Forgive makes Over count from now: one of several streams was ended, and the
+// others may keep to the rate now.
+func (p *Pacer) Forgive() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over.IsZero() {
+		p.over = time.Now()
 	}
 }
 
 // charge takes n bytes and says how long to sleep.
-func (p *Pacer) charge(n int) (time.Duration, <-chan struct{}) {
+func (p *Pacer) charge(n int) (ticket int64, pause time.Duration, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	n = max(n, 0)
+	p.charged += int64(n)
+	if p.rate > 0 {
+		now := time.Now()
+		p.fill(now)
+		p.level -= float64(n)
+		if p.level < 0 && p.over.IsZero() {
+			p.over = now
+		}
+	}
+	pause, changed = p.debt(p.charged)
+	return p.charged, pause, changed
+}
+
+// owed says how long to sleep on, for the call that got ticket.
+func (p *Pacer) owed(ticket int64) (time.Duration, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fill(time.Now())
+	return p.debt(ticket)
+}
+
+// debt is what remains to sleep for all up to ticket. It needs mu.
+func (p *Pacer) debt(ticket int64) (time.Duration, <-chan struct{}) {
 	if p.rate == 0 {
 		return 0, nil
 	}
-	p.fill(time.Now())
-	p.level -= float64(max(n, 0))
-	owed := math.Ceil(-p.level / p.rate * float64(time.Second))
+	level := p.level + float64(p.charged-ticket)
+	owed := math.Ceil(-level / p.rate * float64(time.Second))
 	if owed < float64(minPause) {
 		return 0, nil
 	}
 	return time.Duration(min(owed, float64(maxPause))), p.changed
 }
 
-// fill adds what the time since the last call allows.
+// fill adds what the time since the last call allows. It needs mu.
 func (p *Pacer) fill(now time.Time) {
 	p.level = min(p.level+now.Sub(p.filled).Seconds()*p.rate, p.burst())
 	p.filled = now
+	if p.level >= p.burst()/2 {
+		p.over = time.Time{}
+	}
 }
 
 func (p *Pacer) burst() float64 {
