@@ -38,8 +38,10 @@ type Conn struct {
 	chat     float64 // control and command messages that may come at once
 	chatTime time.Time
 
-	// paced is called after each read with the number of bytes, and may block.
-	paced func(n int) error
+	// paced is called with the number of bytes before they are passed on, and
+	// may block. It says how many may come at most in the next piece.
+	paced func(n int) (next int, err error)
+	piece int
 }
 
 func newConn(rw io.ReadWriter, lim Limits) *Conn {
@@ -52,9 +54,11 @@ func newConn(rw io.ReadWriter, lim Limits) *Conn {
 	return c
 }
 
-// Pace makes every read of the peer's bytes call f with their number. f may
-// block, and ends the relay by an error. It must be set before Relay.
-func (c *Conn) Pace(f func(n int) error) { c.paced = f }
+// Pace makes Relay call f with the number of the peer's bytes before it passes
+// them on. f may block, and ends the relay by an error; it returns how many bytes
+// the next piece may have at most, 0 = any number. While bytes wait for it,
+// nothing more is read. It must be set before Relay.
+func (c *Conn) Pace(f func(n int) (next int, err error)) { c.paced = f }
 
 // Received returns how many bytes came from the peer. Safe for concurrent use.
 func (c *Conn) Received() int64 { return c.received.Load() }
@@ -93,6 +97,23 @@ func (c *Conn) limit(typ uint8) (int, error) {
 
 // fill waits for more bytes. What was gathered from c.in must be flushed.
 func (c *Conn) fill() error {
+	if c.in.Held() == 0 {
+		if err := c.receive(); err != nil || c.paced == nil {
+			return err
+		}
+	}
+	n := c.in.Held()
+	if c.piece > 0 {
+		n = min(n, c.piece)
+	}
+	c.in.Show(n)
+	var err error
+	c.piece, err = c.paced(n)
+	return err
+}
+
+// receive reads, and holds back what is to be paced.
+func (c *Conn) receive() error {
 	n, err := c.read()
 	if err != nil {
 		return err
@@ -107,7 +128,7 @@ func (c *Conn) fill() error {
 		c.w.poke()
 	}
 	if c.paced != nil {
-		return c.paced(n)
+		c.in.Hold(n)
 	}
 	return nil
 }

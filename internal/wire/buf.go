@@ -26,23 +26,40 @@ var pool = sync.Pool{New: func() any { return new(storage) }}
 type Buf struct {
 	s    *storage
 	r, w int
+	held int            // of the unread bytes, how many at the end are not shown yet
 	keep [keepSize]byte // the unread rest while s is nil: keep[:w], r = 0
 }
 
-// Bytes returns the unread bytes. They are valid until the next fill or Release.
+// Bytes returns the unread bytes, but for those that are held back. They are
+// valid until the next fill or Release.
 func (b *Buf) Bytes() []byte {
 	if b.s == nil {
-		return b.keep[b.r:b.w]
+		return b.keep[b.r : b.w-b.held]
 	}
-	return b.s[b.r:b.w]
+	return b.s[b.r : b.w-b.held]
 }
 
-// Len returns how many bytes are unread.
-func (b *Buf) Len() int { return b.w - b.r }
+// Len returns how many bytes are unread and not held back.
+func (b *Buf) Len() int { return b.w - b.r - b.held }
+
+// Hold holds the last n unread bytes back: until Show, it is as if they had not
+// come yet. It panics if there are fewer.
+func (b *Buf) Hold(n int) {
+	if n < 0 || n > b.w-b.r {
+		panic("wire: Hold beyond the buffer")
+	}
+	b.held = n
+}
+
+// Held returns how many bytes are held back.
+func (b *Buf) Held() int { return b.held }
+
+// Show ends the holding of the first n of the bytes that are held back.
+func (b *Buf) Show(n int) { b.held -= min(n, b.held) }
 
 // Consume marks n bytes as read. It panics if there are fewer.
 func (b *Buf) Consume(n int) {
-	if n < 0 || n > b.w-b.r {
+	if n < 0 || n > b.Len() {
 		panic("wire: Consume beyond the buffer")
 	}
 	b.r += n
@@ -85,5 +102,5 @@ func (b *Buf) Release() {
 		pool.Put(b.s)
 		b.s = nil
 	}
-	b.r, b.w = 0, 0
+	b.r, b.w, b.held = 0, 0, 0
 }
