@@ -63,7 +63,8 @@ func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	if r.action == authz.Play {
 		from = origin
 	}
-	from.Pace(func(n int) error { return r.pacer.Wait(ctx, n) })
+	pacers := ratelimit.Pacers{r.pacer}
+	from.Pace(func(n int) (int, error) { return pacers.Wait(ctx, n) })
 	s.running.Store(r)
 	s.observe(Started)
 }

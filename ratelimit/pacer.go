@@ -96,17 +96,7 @@ func (p *Pacer) SetBitrate(bitrate int64) {
 // be more than a burst: the rest is owed and slept off. The error is that of
 // ctx, if it ends while Wait sleeps; the bytes stay charged.
 func (p *Pacer) Wait(ctx context.Context, n int) error {
-	if p == nil || !p.limited.Load() {
-		return nil
-	}
-	ticket, pause, changed := p.charge(n)
-	for pause > 0 {
-		if err := sleep(ctx, pause, changed); err != nil {
-			return err
-		}
-		pause, changed = p.owed(ticket)
-	}
-	return nil
+	return p.await(ctx, p.charge(n))
 }
 
 // Piece returns how many bytes should be handed to the next Wait at most, so
@@ -153,8 +143,34 @@ func (p *Pacer) Forgive() {
 	}
 }
 
-// charge takes n bytes and says how long to sleep.
-func (p *Pacer) charge(n int) (ticket int64, pause time.Duration, changed <-chan struct{}) {
+// Pacers hold a stream to several rates at once: its own, and its address's.
+type Pacers [2]*Pacer
+
+// Wait is Pacer.Wait of each. It also returns what Piece says for what comes
+// next.
+func (ps Pacers) Wait(ctx context.Context, n int) (next int, err error) {
+	var tickets [len(ps)]int64
+	for i, p := range ps {
+		tickets[i] = p.charge(n) // all before any sleep: they fill at the same time
+	}
+	for i, p := range ps {
+		if err := p.await(ctx, tickets[i]); err != nil {
+			return 0, err
+		}
+	}
+	for _, p := range ps {
+		if m := p.Piece(); next == 0 || m > 0 && m < next {
+			next = m
+		}
+	}
+	return next, nil
+}
+
+// charge takes n bytes. The ticket says when they may go on: see await.
+func (p *Pacer) charge(n int) (ticket int64) {
+	if p == nil || !p.limited.Load() {
+		return 0
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n = max(n, 0)
@@ -167,11 +183,26 @@ func (p *Pacer) charge(n int) (ticket int64, pause time.Duration, changed <-chan
 			p.over = now
 		}
 	}
-	pause, changed = p.debt(p.charged)
-	return p.charged, pause, changed
+	return p.charged
 }
 
-// owed says how long to sleep on, for the call that got ticket.
+// await sleeps until all that was charged up to ticket may go on.
+func (p *Pacer) await(ctx context.Context, ticket int64) error {
+	if ticket == 0 {
+		return nil
+	}
+	for {
+		pause, changed := p.owed(ticket)
+		if pause == 0 {
+			return nil
+		}
+		if err := sleep(ctx, pause, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// owed says how long to sleep for what was charged up to ticket.
 func (p *Pacer) owed(ticket int64) (time.Duration, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -368,6 +368,31 @@ func TestGreedyNeighbour(t *testing.T) {
 	})
 }
 
+func TestPacersHoldBothRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own, shared := NewPacer(PacerConfig{Bitrate: 8_000_000}), NewPacer(PacerConfig{Bitrate: 4_000_000})
+		pacers := Pacers{own, shared}
+		wait(t, own, 500_000)
+		wait(t, shared, 250_000)
+		start := time.Now()
+		next, err := pacers.Wait(t.Context(), 1_000_000)
+		if d := time.Since(start).Round(time.Millisecond); err != nil || d != 2*time.Second {
+			t.Errorf("waited %v: %v", d, err)
+		}
+		if next != 25_000 {
+			t.Errorf("next piece %d", next)
+		}
+		if next, err = (Pacers{nil, NewPacer(PacerConfig{})}).Wait(t.Context(), 1); next != 0 || err != nil {
+			t.Errorf("got %d, %v", next, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := pacers.Wait(ctx, 10_000_000); err != context.Canceled {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestSameBitrateWakesNobody(t *testing.T) {
 	p := NewPacer(PacerConfig{Bitrate: 8_000_000})
 	before := p.changed
