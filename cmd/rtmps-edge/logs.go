@@ -6,6 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"rtmps-edge/authz"
 	"rtmps-edge/config"
 	"rtmps-edge/proxy"
 )
@@ -51,8 +52,12 @@ func (o logObserver) Observe(e proxy.Event) {
 
 // about adds what is known of the stream.
 func about(fields logrus.Fields, e proxy.Event) {
+	name := e.Name
+	if e.Subject == "" && e.Action == authz.Publish {
+		name = "" // granted as it came ("open"): it may be the stream key of an origin that decides itself
+	}
 	for key, value := range map[string]string{
-		"subject": e.Subject, "action": string(e.Action), "app": e.App, "name": e.Name, "origin": e.Origin,
+		"subject": e.Subject, "action": string(e.Action), "app": e.App, "name": name, "origin": e.Origin,
 		"server": e.Server, "server_name": e.ServerName, "tls": e.TLS, "encoder": e.Encoder,
 	} {
 		if value != "" {
