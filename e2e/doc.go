@@ -1,0 +1,11 @@
+// Package e2e holds the tests that run the built program between real
+// encoders, players and origins: ffmpeg, OBS, GStreamer and librtmp on one
+// side, nginx-rtmp and lal on the other.
+//
+// They need the Debian packages that deps.sh installs, and root for OBS, which
+// trusts only what lies in the machine's trust store: see trust_test.go. What
+// is missing fails a test and is named; nothing is skipped.
+//
+// Every port is free when it is taken, every wait is bounded and says what it
+// waits for, and every program dies with the test that started it.
+package e2e

@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// authority signs the certificates of the tests. Its key is never written
+// anywhere: once the tests have ended, nobody can use it.
+type authority struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	pem  []byte
+}
+
+var testCA = sync.OnceValues(func() (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "rtmps-edge tests: trust nobody who shows this"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	return &authority{key, cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, err
+})
+
+func ca(t testing.TB) *authority {
+	t.Helper()
+	a, err := testCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// caFile is the authority's certificate for programs that can be told of it.
+func caFile(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	writeFile(t, file, string(ca(t).pem))
+	return file
+}
+
+// issue makes a certificate for localhost with this serial number, and its
+// key, both as PEM.
+func (a *authority) issue(t testing.TB, serial int64) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &k.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: sec}))
+}
+
+// OBS believes in the certificates that are files in this directory, and
+// cannot be told of another.
+const trustStore = "/etc/ssl/certs"
+
+// trustPrefix begins the names of the tests' files in it; what follows is the
+// process id and a number.
+const trustPrefix = "rtmps-edge-e2e-"
+
+var trustMu sync.Mutex
+
+// trust has this machine trust an authority until the test ends.
+func trust(t testing.TB, pem []byte) {
+	t.Helper()
+	trustMu.Lock()
+	defer trustMu.Unlock()
+	distrustDead()
+	f, err := os.CreateTemp(trustStore, fmt.Sprintf("%s%d-*.pem", trustPrefix, os.Getpid()))
+	if err != nil {
+		t.Fatalf("OBS needs the authority of the tests in the machine's trust store, so its tests run as root: %v", err)
+	}
+	t.Cleanup(func() { _ = os.Remove(f.Name()) })
+	_, err = f.Write(pem)
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// distrustDead removes what tests that were killed have left behind. Nobody
+// has the key of such an authority.
+func distrustDead() {
+	files, _ := filepath.Glob(filepath.Join(trustStore, trustPrefix+"*.pem"))
+	for _, f := range files {
+		var pid int
+		_, err := fmt.Sscanf(filepath.Base(f), trustPrefix+"%d-", &pid)
+		if err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			_ = os.Remove(f)
+		}
+	}
+}
