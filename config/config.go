@@ -79,6 +79,9 @@ type Authz struct {
 	PublishFrom, PlayFrom []netip.Prefix
 	// DenyFrom are the networks that are refused before TLS.
 	DenyFrom []netip.Prefix
+	// Duplicate and Recheck are as in proxy.Policy.
+	Duplicate proxy.Duplicate
+	Recheck   time.Duration
 }
 
 // Names of authorizers.
@@ -93,7 +96,7 @@ func Default() *Config {
 	return &Config{
 		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
 		TLS:   TLS{Source: SourceSelfSigned, Profile: tlsconf.Encoder},
-		Authz: Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml"},
+		Authz: Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml", Duplicate: proxy.DuplicateReject},
 		Limits: proxy.Limits{
 			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},
 			Admission: ratelimit.AdmissionLimits{

@@ -184,7 +184,7 @@ app = "["
 [authz]
 play = ["signed", "nobody"]
 deny_from = ["everywhere"]
-recheck = "5s"
+signed = 1
 [limits]
 connect_rate_per_ip = "often"
 publish_bitrate = "8Mbps"
@@ -205,7 +205,7 @@ streams_per_ip = 4
 		}
 	}
 	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "tls.certificate.cert", "tls.certificate.key",
-		"origin.servers", "origin.dial_timeout", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.recheck",
+		"origin.servers", "origin.dial_timeout", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.signed",
 		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "admin"} {
 		if !at["edge.toml "+key] {
 			t.Errorf("no fault of %s in\n%v", key, err)

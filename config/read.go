@@ -211,8 +211,8 @@ func (c *Config) readAuthz(t *tomlfile.Table) {
 	tomlfile.List(t, "publish_from", &c.Authz.PublishFrom, authz.ParseNetwork)
 	tomlfile.List(t, "play_from", &c.Authz.PlayFrom, authz.ParseNetwork)
 	tomlfile.List(t, "deny_from", &c.Authz.DenyFrom, authz.ParseNetwork)
-	duplicate := "reject"
-	tomlfile.OneOf(t, "duplicate", &duplicate, "reject")
+	tomlfile.OneOf(t, "duplicate", &c.Authz.Duplicate, proxy.DuplicateReject, proxy.DuplicateTakeover, proxy.DuplicateSameIP)
+	t.Duration("recheck", &c.Authz.Recheck, 0, 24*time.Hour)
 	keys := t.Table("keys")
 	keys.String("file", &c.Authz.KeysFile)
 	keys.End()
@@ -220,7 +220,7 @@ func (c *Config) readAuthz(t *tomlfile.Table) {
 	if c.Authz.Uses(AuthorizerKeys) {
 		c.checkKeys(keys)
 	}
-	t.NotBuilt("recheck", "signed", "jwt", "webhook", "password", "certificate")
+	t.NotBuilt("signed", "jwt", "webhook", "password", "certificate")
 	t.End()
 }
 

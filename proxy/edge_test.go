@@ -177,3 +177,6 @@ func statusCode(err error) string {
 	}
 	return ""
 }
+
+// errBackend is an authorizer's that cannot answer.
+var errBackend = errors.New("the backend is down")

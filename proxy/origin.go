@@ -38,8 +38,10 @@ func (s *session) open(g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
 	}
 	s.event.Origin = o.Name
 	name := streamName{o.Name, g.App, g.Name}
-	if r.Action == rtmp.Publish && !s.srv.claim(s, name) {
-		return nil, &refusal{stage: StageOrigin, reason: "duplicate", err: errors.New("the name is being published")}
+	if r.Action == rtmp.Publish {
+		if err := s.take(name); err != nil {
+			return nil, err
+		}
 	}
 	begin := time.Now()
 	for {

@@ -24,6 +24,11 @@ type Policy struct {
 	// DenyFrom are the networks that are closed before TLS.
 	DenyFrom []netip.Prefix
 
+	// Duplicate is for a second publisher of one name.
+	Duplicate Duplicate
+	// Recheck asks the authorizer again so often while a stream runs. 0 = never.
+	Recheck time.Duration
+
 	// Origins has at least one member; the first is the default.
 	Origins []*Origin
 	Routes  []Route
@@ -79,4 +84,12 @@ type Route struct {
 	Server string // TLS server name
 	App    string
 	Origin string
+}
+
+// authorizer returns who answers for an action; nil refuses it altogether.
+func (p *Policy) authorizer(a authz.Action) authz.Authorizer {
+	if a == authz.Play {
+		return p.Play
+	}
+	return p.Publish
 }

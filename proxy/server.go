@@ -48,10 +48,11 @@ type Server struct {
 	log       *logrus.Logger
 	admission *ratelimit.Admission
 
-	servers servers
-	ctx     context.Context // ends with Shutdown: for health checks
-	cancel  context.CancelFunc
-	checks  sync.WaitGroup // health checks under way
+	servers  servers
+	ctx      context.Context // ends with Shutdown: for health checks
+	cancel   context.CancelFunc
+	checks   sync.WaitGroup // health checks and rechecks under way
+	rechecks chan struct{}  // holds as many as are under way
 
 	mu        sync.Mutex
 	listeners map[net.Listener]*atomic.Pointer[ListenerConfig]
@@ -64,9 +65,6 @@ type Server struct {
 	done chan struct{}  // closed by Shutdown: no session is left
 }
 
-// streamName is what two publishers may not both have.
-type streamName struct{ origin, app, name string }
-
 // NewServer returns a Server that does nothing yet.
 func NewServer(c ServerConfig) *Server {
 	s := &Server{
@@ -77,6 +75,7 @@ func NewServer(c ServerConfig) *Server {
 		sessions:  map[*session]bool{},
 		names:     map[streamName]*session{},
 		done:      make(chan struct{}),
+		rechecks:  make(chan struct{}, maxRechecks),
 	}
 	if s.log == nil {
 		s.log = logrus.New()
@@ -185,32 +184,6 @@ func (s *Server) forget(n *session) {
 	defer s.mu.Unlock()
 	delete(s.sessions, n)
 	s.free(n)
-}
-
-// unclaim gives the name of n back.
-func (s *Server) unclaim(n *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.free(n)
-}
-
-// free needs s.mu.
-func (s *Server) free(n *session) {
-	if s.names[n.stream] == n {
-		delete(s.names, n.stream)
-	}
-}
-
-// claim takes a name for a publisher. It fails while another has it.
-func (s *Server) claim(n *session, name streamName) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.names[name] != nil {
-		return false
-	}
-	s.names[name] = n
-	n.stream = name
-	return true
 }
 
 // watch looks at all sessions again and again, until no session is left after

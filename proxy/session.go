@@ -28,7 +28,9 @@ type session struct {
 	origin   leg     // nil until opened
 	server   *server // that origin is a connection to; nil until opened
 	event    Event
-	stream   streamName // guarded by srv.mu
+	asked    authz.Request // what was granted, for recheck
+	stream   streamName    // guarded by srv.mu
+	freed    chan struct{} // closed when stream is free again; nil without a stream
 
 	ctx     context.Context // ends with the session
 	cancel  context.CancelFunc
@@ -211,9 +213,9 @@ func (s *session) question(r rtmp.Request) (authz.Request, error) {
 
 // authorize asks whether the client may, from where it is.
 func (s *session) authorize(q authz.Request) (authz.Grant, error) {
-	from, by := s.policy.PublishFrom, s.policy.Publish
+	from, by := s.policy.PublishFrom, s.policy.authorizer(q.Action)
 	if q.Action == authz.Play {
-		from, by = s.policy.PlayFrom, s.policy.Play
+		from = s.policy.PlayFrom
 	}
 	if len(from) > 0 && !inAny(q.Client.Addr(), from) {
 		return authz.Grant{}, &refusal{stage: StageAuthorize, reason: "network", err: authz.ErrDenied}
@@ -232,6 +234,7 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 		g.App = q.App
 	}
 	s.event.Subject, s.event.App, s.event.Name = g.Subject, g.App, g.Name
+	s.asked = q
 	return g, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"rtmps-edge/authz"
@@ -37,9 +38,17 @@ type running struct {
 	pacer          *ratelimit.Pacer
 	since          time.Time
 
-	received   int64 // from the client, at the last look
-	receivedAt time.Time
-	writes     [2]watched
+	received int64        // from the client, at the last look
+	heard    atomic.Int64 // Unix nanoseconds of the look at which that had grown
+	writes   [2]watched
+	asked    time.Time // the authorizer, the last time; by recheck
+	asking   atomic.Bool
+	question authz.Request
+}
+
+// silence is how long nothing was received from the client.
+func (r *running) silence(now time.Time) time.Duration {
+	return now.Sub(time.Unix(0, r.heard.Load()))
 }
 
 // watched is a leg whose writes are looked at.
@@ -57,7 +66,8 @@ func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	s.ctx, s.cancel = ctx, both(cancel, old)
 	s.mu.Unlock()
 	now := time.Now()
-	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, since: now, receivedAt: now}
+	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, since: now, asked: now, question: s.asked}
+	r.heard.Store(now.UnixNano())
 	r.pacer = ratelimit.NewPacer(ratelimit.PacerConfig{Bitrate: bitrate(r.action, g, s.policy)})
 	from := client
 	if r.action == authz.Play {
@@ -82,10 +92,7 @@ func bitrate(a authz.Action, g authz.Grant, p *Policy) int64 {
 
 // relay runs both directions until one ends, and says goodbye to both peers.
 func (s *session) relay(client, origin *rtmp.Conn) {
-	s.mu.Lock()
-	late := s.ended != nil // stopped before the deadline was cleared
-	s.mu.Unlock()
-	if late {
+	if s.isEnded() { // stopped before the deadline was cleared
 		s.hurry()
 	}
 	down := make(chan struct{})
@@ -135,6 +142,12 @@ func (s *session) stop(side Side, reason string, err error) {
 	}
 }
 
+func (s *session) isEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended != nil
+}
+
 // hurry makes reads of both legs return now, and writes soon.
 func (s *session) hurry() {
 	s.mu.Lock()
@@ -179,6 +192,8 @@ func lastWords(e *end, action authz.Action) *rtmp.StatusError {
 		return &rtmp.StatusError{Code: "NetStream.Play.Failed", Description: "One connection plays one stream."}
 	case e.reason == "second stream":
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "One connection publishes one stream."}
+	case e.reason == "takeover":
+		return &rtmp.StatusError{Code: "NetStream.Publish.BadName", Description: "Another encoder has taken over this stream."}
 	case e.reason == "revoked" || e.reason == "expired":
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "The stream key is no longer valid."}
 	case e.side == SideOrigin && e.reason != "finished" && action == authz.Publish:
@@ -213,13 +228,15 @@ func (s *session) finished(client *rtmp.Conn) {
 // Server's watch goroutine calls it.
 func (s *session) look(now time.Time, p *Policy) {
 	r := s.running.Load()
-	if r == nil {
+	if r == nil || s.isEnded() {
 		return
 	}
 	r.pacer.SetBitrate(bitrate(r.action, r.grant, p))
 	if n := r.client.Received(); n != r.received {
-		r.received, r.receivedAt = n, now
+		r.received = n
+		r.heard.Store(now.UnixNano())
 	}
+	s.recheck(now, r, p)
 	idle := p.Limits.IdleTimeout
 	switch {
 	case closed(r.grant.Revoked):
@@ -230,7 +247,7 @@ func (s *session) look(now time.Time, p *Policy) {
 		s.stop(SideOrigin, "stalled", nil)
 	case r.writes[1].stalled(now, r.client):
 		s.stop(SideClient, "stalled", nil)
-	case idle > 0 && r.action == authz.Publish && now.Sub(r.receivedAt) >= idle && r.writes[0].number%2 == 0:
+	case idle > 0 && r.action == authz.Publish && r.silence(now) >= idle && r.writes[0].number%2 == 0:
 		s.stop(SideClient, "idle", nil)
 	}
 }

@@ -137,6 +137,8 @@ func (p *parts) buildPolicy() {
 		PublishFrom: c.Authz.PublishFrom,
 		PlayFrom:    c.Authz.PlayFrom,
 		DenyFrom:    c.Authz.DenyFrom,
+		Duplicate:   c.Authz.Duplicate,
+		Recheck:     c.Authz.Recheck,
 		Origins:     c.Origins,
 		Routes:      c.Routes,
 		Limits:      c.Limits,
