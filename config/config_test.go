@@ -178,6 +178,7 @@ cert = "missing.pem"
 [[origin]]
 servers = ["http://x", "127.0.0.1:1935"]
 dial_timeout = "soon"
+fourcc = ["hevc1"]
 balance = "fair"
 [[route]]
 app = "["
@@ -205,7 +206,7 @@ streams_per_ip = 4
 		}
 	}
 	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "tls.certificate.cert", "tls.certificate.key",
-		"origin.servers", "origin.dial_timeout", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.signed",
+		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.signed",
 		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "admin"} {
 		if !at["edge.toml "+key] {
 			t.Errorf("no fault of %s in\n%v", key, err)
@@ -285,6 +286,24 @@ message_size = "0"
 		c.Limits.PublishBitrate != 8_000_000, c.Limits.PlayBitrate != 500_000, c.Limits.RTMP.ChunkSize != 0xFFFFFF,
 		c.Limits.RTMP.MessageSize != 16<<20, c.Limits.Admission.ConnectionsPerIP != 0, len(c.Authz.PublishFrom) != 2:
 		t.Errorf("%+v", c)
+	}
+}
+
+// A client is offered what every origin takes.
+func TestCodecs(t *testing.T) {
+	for text, want := range map[string][]string{
+		``:                           {"*"},
+		`fourcc = ["hvc1", "av01"]`:  {"hvc1", "av01"},
+		"[[origin]]\nname = \"b\"\n": {"*"},
+		`fourcc = []`:                {},
+		"fourcc = [\"hvc1\", \"av01\"]\n[[origin]]\nname = \"b\"\nfourcc = [\"av01\", \"Opus\"]": {"av01"},
+		"fourcc = [\"hvc1\"]\n[[origin]]\nname = \"b\"\n":                                        {"hvc1"},
+		"[[origin]]\nname = \"b\"\nfourcc = [\"Opus\"]":                                          {"Opus"},
+	} {
+		c := load(t, "[authz]\npublish = [\"open\"]\n[[listener]]\n[[origin]]\n"+text)
+		if got := c.Limits.RTMP.FourCC; !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 

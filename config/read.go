@@ -181,11 +181,33 @@ func (c *Config) readOrigin(t *tomlfile.Table) {
 	t.Duration("dial_timeout", &o.DialTimeout, 10*time.Millisecond, maxTimeout)
 	t.Duration("health_every", &o.HealthEvery, 0, maxTimeout)
 	t.Bool("drop_empty", &o.DropEmpty)
+	codecs := []string{"*"}
+	tomlfile.List(t, "fourcc", &codecs, fourCC)
+	c.codecs(codecs)
 	t.Size("chunk_size", &o.ChunkSize, minOriginSize, maxChunkSize)
 	t.Size("message_size", &o.MessageSize, minMessage, maxMessage)
 	t.NotBuilt("client_ip")
 	t.End()
 	c.Origins = append(c.Origins, o)
+}
+
+func fourCC(s string) (string, error) {
+	if s == "*" || len(s) == 4 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s, nil
+	}
+	return "", fmt.Errorf("must be a FourCC of four characters, such as \"hvc1\", \"av01\" or \"Opus\", or \"*\" for all")
+}
+
+// codecs keeps what every origin takes: the client is told before it is known to
+// which one it goes.
+func (c *Config) codecs(list []string) {
+	all := &c.Limits.RTMP.FourCC
+	switch {
+	case *all == nil || slices.Contains(*all, "*"):
+		*all = list
+	case !slices.Contains(list, "*"):
+		*all = slices.DeleteFunc(slices.Clone(*all), func(s string) bool { return !slices.Contains(list, s) })
+	}
 }
 
 func (c *Config) readRoute(t *tomlfile.Table) {
