@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests here run: encoders, players and
-# origins. Does nothing where they are all installed. Root installs; anybody
+# Installs the Debian packages that the tests here run: encoders, players,
+# origins, and the C compiler of the race detector. Does nothing where they are all installed. Root installs; anybody
 # else is told what to install.
 set -euo pipefail
 
 packages=(
+  gcc libc6-dev
   ffmpeg
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav glib-networking
