@@ -3,6 +3,7 @@ package rtmp
 import (
 	"io"
 	"strings"
+	"unicode"
 
 	"rtmps-edge/internal/secret"
 )
@@ -22,7 +23,7 @@ type Request struct {
 	Mode string
 	// TcURL is the client's tcUrl; it may hold a credential. Never for the origin.
 	TcURL secret.Text
-	// Encoder is the client's flashVer, at most 64 bytes.
+	// Encoder is the client's flashVer, at most 64 bytes of it.
 	Encoder string
 	// Enhanced are the client's Enhanced RTMP capabilities.
 	Enhanced Enhanced
@@ -36,7 +37,8 @@ type Pending struct {
 
 // Accept serves a new client from its first byte to its publish or play
 // command, which it leaves unanswered. It does not close rw, and sets no
-// deadline: that is the caller's. Errors are those of rw and *ProtocolError.
+// deadline: that is the caller's. Errors are those of rw, *ProtocolError, and
+// ErrFinished from a client that gives up.
 func Accept(rw io.ReadWriter, lim Limits) (*Pending, error) {
 	c := newConn(rw, lim)
 	if err := c.acceptHandshake(); err != nil {
@@ -61,15 +63,19 @@ func Accept(rw io.ReadWriter, lim Limits) (*Pending, error) {
 // returns can be relayed.
 func (p *Pending) Approve() (*Conn, error) {
 	c := p.c
-	c.action, c.setup = p.Request.Action, false
-	begin := userEvent(eventStreamBegin, c.msid)
+	c.action, c.setup, c.sendsData = p.Request.Action, false, p.Request.Action == Publish
+	say := []message{userEvent(eventStreamBegin, c.msid)}
 	if c.action == Play {
-		return c, c.send(begin,
-			onStatus("status", "NetStream.Play.Reset", "The stream is played from its start."),
+		say = append(say, onStatus("status", "NetStream.Play.Reset", "The stream is played from its start."),
 			onStatus("status", "NetStream.Play.Start", "The stream plays."))
+	} else {
+		say = append(say, onStatus("status", "NetStream.Publish.Start", "The stream is being published."))
 	}
-	c.sendsData = true
-	return c, c.send(begin, onStatus("status", "NetStream.Publish.Start", "The stream is being published."))
+	if err := c.send(say...); err != nil {
+		c.in.Release()
+		return nil, err
+	}
+	return c, nil
 }
 
 // Reject tells the client why it is refused. The caller closes the connection,
@@ -117,15 +123,17 @@ func (a *acceptor) connect(call call) error {
 	if o == nil {
 		return breach("connect without a command object")
 	}
-	for _, key := range []string{"app", "tcUrl", "type", "flashVer", "objectEncoding"} {
+	for _, key := range connectKeys {
 		if o.count(key) > 1 {
 			return breach("connect says %s twice", key)
 		}
 	}
 	app, ok := o.Get("app").(string)
-	tcURL, ok2 := optionalText(o, "tcUrl")
-	encoder, ok3 := optionalText(o, "flashVer")
-	if !ok || !ok2 || !ok3 {
+	tcURL, ok2 := optional[string](o, "tcUrl")
+	encoder, ok3 := optional[string](o, "flashVer")
+	_, ok4 := optional[string](o, "type")
+	_, ok5 := optional[float64](o, "objectEncoding")
+	if !ok || !ok2 || !ok3 || !ok4 || !ok5 {
 		return breach("connect with a property of a wrong type")
 	}
 	if !plain(app, maxNameAndQuery) || !plain(tcURL, maxNameAndQuery) {
@@ -134,8 +142,8 @@ func (a *acceptor) connect(call call) error {
 	app, query, _ := strings.Cut(app, "?")
 	// Origins cut these off; what is authorized must be what they see.
 	app = strings.TrimSuffix(strings.TrimSuffix(app, "/"), "/_definst_")
-	if len(app) > maxName {
-		return breach("an app of more than %d bytes", maxName)
+	if len(app) > maxApp {
+		return breach("an app of more than %d bytes", maxApp)
 	}
 	enhanced, err := parseEnhanced(o)
 	if err != nil {
@@ -143,22 +151,42 @@ func (a *acceptor) connect(call call) error {
 	}
 	a.connected = true
 	a.req = Request{App: app, AppQuery: secret.New(query), TcURL: secret.New(tcURL),
-		Encoder: encoder[:min(len(encoder), 64)], Enhanced: enhanced}
+		Encoder: printable(encoder), Enhanced: enhanced}
 	return a.c.send(a.welcome(call.txn, enhanced)...)
 }
 
-func optionalText(o Object, key string) (string, bool) {
-	v := o.Get(key)
-	if v == nil {
-		return "", true
+// connectKeys are the properties of connect of which origins disagree whether
+// the first or the last counts.
+var connectKeys = []string{"app", "tcUrl", "type", "flashVer", "objectEncoding",
+	"fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"}
+
+// optional returns the zero T where key is missing or null; ok is false where
+// it is of another type.
+func optional[T any](o Object, key string) (v T, ok bool) {
+	if o.Get(key) == nil {
+		return v, true
 	}
-	s, ok := v.(string)
-	return s, ok
+	v, ok = o.Get(key).(T)
+	return v, ok
 }
 
-// plain reports whether s is of at most n bytes and has no control bytes.
+// plain reports whether s is of at most n bytes and has no control characters.
 func plain(s string, n int) bool {
-	return len(s) <= n && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7F }) < 0
+	return len(s) <= n && strings.IndexFunc(s, unicode.IsControl) < 0
+}
+
+// maxEncoder is how much is kept of a client's own name: real ones have 60 bytes.
+const maxEncoder = 64
+
+// printable makes text that nothing depends on fit to be shown.
+func printable(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxEncoder)], "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // welcome answers connect.
@@ -171,7 +199,7 @@ func (a *acceptor) welcome(txn float64, e Enhanced) []message {
 	return []message{
 		controlMessage(typeWindowAckSize, serverWindow),
 		controlMessage(typeSetPeerBandwidth, serverWindow, 2),
-		controlMessage(typeSetChunkSize, outChunkSize),
+		controlMessage(typeSetChunkSize, uint32(min(outChunkSize, a.c.lim.ChunkSize))), // ffmpeg sets the same
 		command("_result", txn, Object{{"fmsVer", "FMS/3,0,1,123"}, {"capabilities", 31}}, info),
 	}
 }
@@ -212,27 +240,24 @@ func (a *acceptor) command(call call) error {
 }
 
 // sameName holds the command's stream name against the first that the client
-// said: origins differ in which of them they obey.
+// said: origins differ in which of them they obey. The command's own name is
+// known by now, and may stand in an error.
 func (c *Conn) sameName(call call) error {
 	name, ok := call.text(1)
 	if !ok {
-		return breach("%s without a stream name", knownName(call.name))
+		return breach("%s without a stream name", call.name)
 	}
 	if !plain(name, maxNameAndQuery) {
-		return breach("a stream name that is too long or has control bytes")
+		return breach("a stream name that is too long or has control characters")
 	}
-	if c.name == "" {
-		c.name = name
+	if !c.named {
+		c.name, c.named = secret.New(name), true
 	}
-	if name != c.name {
-		return breach("%s with another stream name than before", knownName(call.name))
+	if c.name.Reveal() != name {
+		return breach("%s with another stream name than before", call.name)
 	}
 	return nil
 }
-
-// knownName keeps a peer's text out of errors: only names that this package
-// compared with reach it.
-func knownName(s string) string { return s }
 
 // ask reads publish (SPEC §7.2.2.6) or play (§7.2.2.1).
 func (a *acceptor) ask(call call) error {
@@ -254,7 +279,7 @@ func (a *acceptor) ask(call call) error {
 			return breach("publish with an unknown type")
 		}
 	}
-	a.req.Name, a.req.Mode = secret.New(a.c.name), mode
+	a.req.Name, a.req.Mode = a.c.name, mode
 	a.req.Action = Action(call.name)
 	return nil
 }

@@ -51,8 +51,12 @@ func parseCall(m message) (call, error) {
 	return c, nil
 }
 
-// status makes the information object of onStatus and connect's reply.
+// status makes the information object of onStatus and connect's reply. OBS
+// takes an empty description for none, and looks for text in it.
 func status(level, code, description string) Object {
+	if description == "" {
+		description = code
+	}
 	return Object{{"level", level}, {"code", code}, {"description", description}}
 }
 
@@ -133,7 +137,7 @@ func fourCCMap(v Value) (Object, error) {
 		return nil, breach("Enhanced RTMP property of a wrong type")
 	}
 	for _, p := range o {
-		if n, ok := p.Value.(float64); !ok || !isFourCC(p.Key) || !(n >= 0 && n < 256) {
+		if n, ok := p.Value.(float64); !ok || !isFourCC(p.Key) || !(n >= 0 && n < 256) || o.count(p.Key) > 1 {
 			return nil, breach("Enhanced RTMP property of a wrong type")
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"sync/atomic"
-	"time"
 
+	"rtmps-edge/internal/secret"
 	"rtmps-edge/internal/wire"
 )
 
@@ -21,8 +21,9 @@ type Conn struct {
 	w   writer
 
 	action    Action
-	msid      uint32 // of the one stream on this leg
-	name      string // that the peer knows the stream by; a secret on the client's leg
+	msid      uint32      // of the one stream on this leg
+	name      secret.Text // that the peer knows the stream by
+	named     bool        // and it is known
 	isOrigin  bool
 	setup     bool // not approved yet: small limits
 	sendsData bool // media and data may come from this peer
@@ -35,8 +36,9 @@ type Conn struct {
 	acked    int64
 	held     int // bytes of begun messages that are kept
 
-	chat     float64 // control and command messages that may come at once
-	chatTime time.Time
+	// What the peer may still send; see the limits by time.
+	chat, data, pongs, any allowance
+	counted                int64 // of received, for any
 
 	// paced is called with the number of bytes before they are passed on, and
 	// may block. It says how many may come at most in the next piece.
@@ -45,7 +47,7 @@ type Conn struct {
 }
 
 func newConn(rw io.ReadWriter, lim Limits) *Conn {
-	c := &Conn{rw: rw, lim: lim.withDefaults(), setup: true, chat: 2 * chatter}
+	c := &Conn{rw: rw, lim: lim.withDefaults(), setup: true}
 	c.wr, _ = rw.(wire.Reader)
 	c.w.rw, c.w.chunk = rw, minChunkSize
 	c.w.wb, _ = rw.(wire.Writer)
@@ -74,11 +76,15 @@ func (c *Conn) Dropped() int64 { return c.dropped.Load() }
 // in each. Safe for concurrent use.
 func (c *Conn) Blocked() uint32 { return c.w.blocked.Load() }
 
-// limit is the reader's: which types may come, and how long they may be.
+// limit is the reader's, asked at the beginning of each message: which types may
+// come, and how long they may be.
 func (c *Conn) limit(typ uint8) (int, error) {
+	if err := c.count(); err != nil {
+		return 0, err
+	}
 	switch typ {
 	case typeSetChunkSize, typeAbort, typeAck, typeUserControl, typeWindowAckSize, typeSetPeerBandwidth:
-		return 64, nil // their exact sizes are checked when they are whole
+		return maxControlMessage, nil
 	case typeCommand, typeCommandAMF3:
 		return maxCommandMessage, nil
 	case typeData, typeDataAMF3:
@@ -173,7 +179,7 @@ func (c *Conn) assemble(p piece) (m message, whole bool, err error) {
 
 // hold keeps bytes of a message in progress, within the budget.
 func (c *Conn) hold(cs *chunkStream, data []byte) error {
-	budget := maxSetupMessage * maxPartial
+	budget := maxSetupHeld
 	if !c.setup {
 		budget = c.lim.MessageSize + maxHeld
 	}
@@ -221,17 +227,29 @@ func (c *Conn) nextMessage() (message, error) {
 	}
 }
 
+// maxControlMessage is the longest control message; their exact sizes are checked
+// when they are whole.
+const maxControlMessage = 64
+
 func isControl(typ uint8) bool { return typ <= typeSetPeerBandwidth }
 
 // talk charges one control or command message to the peer.
 func (c *Conn) talk() error {
-	now := time.Now()
-	if !c.chatTime.IsZero() {
-		c.chat = min(2*chatter, c.chat+chatter*now.Sub(c.chatTime).Seconds())
-	}
-	c.chatTime = now
-	if c.chat--; c.chat < 0 {
+	if !c.chat.spend(chatter, chatterAtOnce) {
 		return breach("more than %d control messages per second", chatter)
+	}
+	return nil
+}
+
+// count charges one message of any type to the peer. Bytes earn messages.
+func (c *Conn) count() error {
+	if c.any.left < 1 {
+		total := c.received.Load()
+		c.any.left += min(float64(total-c.counted)/meanMessage, messagesAtOnce)
+		c.counted = total
+	}
+	if !c.any.spend(messageRate, messagesAtOnce) {
+		return breach("more than %d messages per second that are hardly longer than their headers", messageRate)
 	}
 	return nil
 }
@@ -293,7 +311,7 @@ func (c *Conn) userControl(p []byte) error {
 	if len(p) < 2 {
 		return breach("user control message of %d bytes", len(p))
 	}
-	if binary.BigEndian.Uint16(p) == eventPingRequest && len(p) >= 6 {
+	if binary.BigEndian.Uint16(p) == eventPingRequest && len(p) >= 6 && c.pongs.spend(pongRate, pongsAtOnce) {
 		set(&c.w.pong, binary.BigEndian.Uint32(p[2:]))
 		c.w.poke()
 	}

@@ -27,7 +27,7 @@ func (c *Conn) ReadMessage() (Message, error) {
 		case typeAudio, typeVideo, typeData:
 			return Message{m.typ, m.time, m.payload}, nil
 		case typeCommand, typeCommandAMF3:
-			if err := c.later(m, nil); err != nil {
+			if _, err := c.later(m); err != nil {
 				return Message{}, err
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"syscall"
+
+	"rtmps-edge/internal/secret"
 )
 
 // Target is what Open asks of an origin. All of it is the edge's own text.
@@ -29,6 +31,10 @@ const flashVer = "FMLE/3.0 (compatible; rtmps-edge)"
 // milliseconds: ffmpeg's figure.
 const playBuffer = 3000
 
+// maxOriginChunk is the largest chunk that an origin may set: nginx-rtmp can be
+// configured to 10 MiB, and a large one costs nothing here.
+const maxOriginChunk = 0xFFFFFF
+
 // Transaction numbers, in the order of real encoders.
 const (
 	txnConnect = iota + 1
@@ -42,8 +48,8 @@ const (
 // accepted the stream. It does not close rw and sets no deadline. A refusal is a
 // *StatusError; other errors are those of rw and *ProtocolError.
 func Open(rw io.ReadWriter, t Target, lim Limits) (*Conn, error) {
-	c := newConn(rw, lim)
-	c.isOrigin, c.action, c.name = true, t.Action, t.Name
+	c := newOriginConn(rw, lim)
+	c.action, c.name = t.Action, secret.New(t.Name)
 	c.dropEmpty, c.messages = t.DropEmpty, t.MessageSize
 	c.sendsData = t.Action == Play
 	size := uint32(t.ChunkSize)
@@ -65,12 +71,18 @@ func Open(rw io.ReadWriter, t Target, lim Limits) (*Conn, error) {
 	return c, nil
 }
 
+func newOriginConn(rw io.ReadWriter, lim Limits) *Conn {
+	c := newConn(rw, lim)
+	c.isOrigin, c.lim.ChunkSize = true, maxOriginChunk
+	return c
+}
+
 // Probe says whether there is an RTMP server at the other end of rw: it answers
 // a handshake, and a connect to app with whatever it likes, a close included,
 // as nginx-rtmp does for an app that it has not. It does not close rw and sets
 // no deadline.
 func Probe(rw io.ReadWriter, app, tcURL string) error {
-	c := newConn(rw, Limits{})
+	c := newOriginConn(rw, Limits{})
 	defer c.in.Release()
 	o := Object{{"app", app}, {"type", "nonprivate"}, {"flashVer", flashVer}, {"tcUrl", tcURL}}
 	if err := c.openHandshake(c.encode(command("connect", txnConnect, o))); err != nil {
@@ -163,8 +175,8 @@ func (c *Conn) answer(r call, txn float64) (done bool, err error) {
 	switch r.name {
 	case "_result":
 		return txn != 0 && r.txn == txn, nil
-	case "_error":
-		if r.txn == txn {
+	case "_error": // to releaseStream and FCPublish it means nothing
+		if r.txn == txn || txn == 0 && r.txn == txnStream {
 			return true, refused(r)
 		}
 	case "onStatus":
@@ -198,7 +210,7 @@ func (c *Conn) Finish() error {
 	if c.action == Play {
 		return c.send(command("deleteStream", 0, nil, float64(c.msid)))
 	}
-	return c.send(command("FCUnpublish", 0, nil, c.name), command("deleteStream", 0, nil, float64(c.msid)))
+	return c.send(command("FCUnpublish", 0, nil, c.name.Reveal()), command("deleteStream", 0, nil, float64(c.msid)))
 }
 
 // End tells a client that its stream is over, and with e why.

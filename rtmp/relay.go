@@ -4,9 +4,10 @@ import (
 	"bytes"
 )
 
-// padAtMost is how much of an aborted message is filled with zeros when its
-// beginning is already on its way: one chunk. Origins differ in what they make
-// of an Abort message, so none is sent.
+// padAtMost is how many zeros are written in all in the place of aborted
+// messages whose beginning was already on its way. Origins differ in what they
+// make of an Abort message, so none is sent; and a peer must not make many bytes
+// out of few.
 const padAtMost = outChunkSize
 
 // relay carries one direction.
@@ -14,17 +15,17 @@ type relay struct {
 	dst, src *Conn
 	flowing  *chunkStream // whose message is being written as it comes in
 	queue    []waiting    // messages that began meanwhile, in their order
+	padded   uint32
 }
 
 // waiting is a message that waits for the flowing one to end: whole in payload,
 // or still coming in on cs.
 type waiting struct {
-	cs        *chunkStream
-	typ       uint8
-	time      uint32
-	payload   []byte
-	length    uint32
-	discarded bool
+	cs      *chunkStream
+	typ     uint8
+	time    uint32
+	payload []byte
+	length  uint32
 }
 
 // Relay moves what src sends to dst until src ends, breaks a rule, or dst does
@@ -195,13 +196,22 @@ func (r *relay) other(p piece) error {
 		}
 		return err
 	case m.typ == typeCommand || m.typ == typeCommandAMF3:
-		return r.src.later(m, r.dst)
+		return r.command(m)
 	case !r.src.sendsData:
 		return nil // of an origin that is published to
 	case m.typ == typeAggregate:
 		return r.aggregate(m)
 	}
 	return r.data(m)
+}
+
+// command judges a command, and tells the other peer what concerns it.
+func (r *relay) command(m message) error {
+	say, err := r.src.later(m)
+	if err != nil || say == nil {
+		return err
+	}
+	return r.whole(message{typ: typeCommand, payload: say}, false)
 }
 
 // aborted ends a message whose rest will not come.
@@ -216,8 +226,8 @@ func (r *relay) aborted(cs *chunkStream) error {
 		return nil
 	}
 	rest := cs.length - cs.got
-	if rest > padAtMost {
-		return breach("abort of a long message that is on its way")
+	if r.padded += rest; r.padded > padAtMost {
+		return breach("abort of a long message that is on its way, or of many")
 	}
 	r.dst.w.body(make([]byte, rest))
 	r.flowing = nil
@@ -260,8 +270,8 @@ func known(name string) bool {
 // data passes on a data message of a known name, written anew as far as the
 // name goes, and wholly if it has values that not every origin can read.
 func (r *relay) data(m message) error {
-	if err := r.src.talk(); err != nil {
-		return err
+	if !r.src.data.spend(dataRate, dataAtOnce) {
+		return breach("more than %d data messages per second", dataRate)
 	}
 	b := m.payload
 	if m.typ == typeDataAMF3 {
@@ -314,6 +324,9 @@ func (r *relay) aggregate(m message) error {
 		if len(b) < header {
 			return breach("malformed aggregate")
 		}
+		if err := r.src.count(); err != nil {
+			return err
+		}
 		typ, n := b[0], int(uint24(b[1:]))
 		stamp := uint24(b[4:]) | uint32(b[7])<<24
 		if len(b)-header < n {
@@ -339,10 +352,10 @@ func (r *relay) part(m message) error {
 			return nil
 		}
 		return r.whole(m, true)
-	case m.typ == typeData:
+	case m.typ == typeData && len(m.payload) <= maxDataMessage:
 		return r.data(m)
 	}
-	return breach("message of type %d in an aggregate", m.typ)
+	return breach("message of type %d and %d bytes in an aggregate", m.typ, len(m.payload))
 }
 
 // news are what an origin tells a player while it plays, and what the edge
@@ -354,18 +367,23 @@ var news = map[string]string{
 	"NetStream.Play.Complete":        "The stream has ended.",
 }
 
-// later judges a command on a running stream. dst is locked by drain.
-func (c *Conn) later(m message, dst *Conn) error {
+// later judges a command on a running stream. say is the command by which the
+// peer on the other leg hears of it; mostly nil.
+func (c *Conn) later(m message) (say []byte, err error) {
 	if err := c.talk(); err != nil {
-		return err
+		return nil, err
 	}
 	call, err := parseCall(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.isOrigin {
-		return c.laterOrigin(call, dst)
+		return c.laterOrigin(call)
 	}
+	return nil, c.laterClient(call)
+}
+
+func (c *Conn) laterClient(call call) error {
 	switch call.name {
 	case "connect", "publish", "play", "play2", "createStream":
 		return ErrSecondStream
@@ -382,20 +400,18 @@ func (c *Conn) later(m message, dst *Conn) error {
 	return nil // pause, _checkbw, receiveAudio …: of no use here, and no harm
 }
 
-func (c *Conn) laterOrigin(call call, dst *Conn) error {
+func (c *Conn) laterOrigin(call call) (say []byte, err error) {
 	switch call.name {
 	case "close":
-		return ErrFinished
+		return nil, ErrFinished
 	case "onStatus":
 		level, code, _ := statusOf(call)
 		if level == "error" {
-			return refused(call)
+			return nil, refused(call)
 		}
-		text, ok := news[code]
-		if ok && c.action == Play && dst.w.left == 0 {
-			m := onStatus("status", code, text)
-			dst.w.message(m.typ, 0, dst.msid, m.payload)
+		if text, ok := news[code]; ok && c.action == Play {
+			return onStatus("status", code, text).payload, nil
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -78,6 +78,9 @@ const (
 	maxSetupMessage = 16 << 10
 	// maxSetupBytes is all that may be received before approval.
 	maxSetupBytes = 128 << 10
+	// maxSetupHeld is how many bytes of begun messages are held in all before
+	// approval.
+	maxSetupHeld = 64 << 10
 	// maxCommandMessage is the longest command or control message at any time.
 	maxCommandMessage = 16 << 10
 	// maxDataMessage is the longest data message. Metadata stays below 4 KiB;
@@ -94,13 +97,28 @@ const (
 	// maxSetupCommands and maxCreateStream bound the dialogue before approval.
 	maxSetupCommands = 32
 	maxCreateStream  = 4
-	// maxName is the longest app proper or stream name (nginx-rtmp cuts at 255).
-	maxName = 255
-	// maxNameAndQuery is the longest of these with its query (ffmpeg's own limit).
+	// maxApp is the longest app without its query (nginx-rtmp cuts at 255).
+	maxApp = 255
+	// maxNameAndQuery is the longest app with its query, and the longest stream
+	// name, which may be a whole token (ffmpeg's own limit).
 	maxNameAndQuery = 1024
-	// chatter is how many control and command messages a peer may send per
-	// second on the average; the burst is twice that.
-	chatter = 50
+)
+
+// Limits by time. Each is a rate per second and what may come at once.
+const (
+	// chatter is for control and command messages but acknowledgements: real
+	// clients send a handful in all.
+	chatter, chatterAtOnce = 50, 100
+	// dataRate is for data messages: captions and time codes come with each
+	// frame of some encoders.
+	dataRate, dataAtOnce = 250, 500
+	// pongRate is for answers to pings. Pings beyond it are not answered.
+	pongRate, pongsAtOnce = 5, 5
+	// messageRate is for messages of all types whose mean length is below
+	// meanMessage, in bytes: a message of nothing costs the sender one byte, the
+	// edge some work, and the line to the origin a whole header. Silence in ten
+	// audio tracks is 500 per second.
+	messageRate, messagesAtOnce, meanMessage = 2000, 4096, 64
 )
 
 // serverWindow is the window that the edge asks clients to acknowledge, in
