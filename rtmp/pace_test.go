@@ -40,7 +40,7 @@ func TestPacedInPieces(t *testing.T) {
 
 func TestPaceEndsRelay(t *testing.T) {
 	in := afterPublish(t, corpus.Publishing(t)[0].C2S)
-	src, dst := pair(bytes.NewReader(in), &script{}, false)
+	src, dst := pair(bytes.NewReader(in), &script{}, false, fuzzLimits)
 	enough := errors.New("enough")
 	calls := 0
 	src.Pace(func(int) (int, error) {
@@ -58,7 +58,7 @@ func TestPaceEndsRelay(t *testing.T) {
 func relayed(t *testing.T, in []byte, pace func(int) (int, error)) []byte {
 	t.Helper()
 	out := &script{}
-	src, dst := pair(bytes.NewReader(in), out, false)
+	src, dst := pair(bytes.NewReader(in), out, false, fuzzLimits)
 	if pace != nil {
 		src.Pace(pace)
 	}
