@@ -18,19 +18,36 @@ import (
 const shown = "[secret]"
 
 // Text is a string that does not print. The zero value is the empty text.
-type Text struct{ s string }
+// Compare with Equal: == tells only whether two were copied from one.
+type Text struct {
+	// A pointer, because fmt calls no method of what stands in an unexported
+	// field of a struct: it would print a string there, and prints an address.
+	s *string
+}
 
 // New wraps s.
-func New(s string) Text { return Text{s} }
+func New(s string) Text {
+	if s == "" {
+		return Text{}
+	}
+	return Text{&s}
+}
 
 // Reveal returns the text itself. The caller must not print it.
-func (t Text) Reveal() string { return t.s }
+func (t Text) Reveal() string {
+	if t.s == nil {
+		return ""
+	}
+	return *t.s
+}
 
 // Equal compares in constant time, but for the length.
-func (t Text) Equal(u Text) bool { return subtle.ConstantTimeCompare([]byte(t.s), []byte(u.s)) == 1 }
+func (t Text) Equal(u Text) bool {
+	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(u.Reveal())) == 1
+}
 
 // Empty reports whether there is no text.
-func (t Text) Empty() bool { return t.s == "" }
+func (t Text) Empty() bool { return t.s == nil }
 
 // String returns a placeholder, never the text.
 func (t Text) String() string { return shown }
@@ -59,6 +76,6 @@ var perProcess = func() []byte {
 // process: the same text gives the same digits until the process ends.
 func (t Text) Fingerprint() string {
 	m := hmac.New(sha256.New, perProcess)
-	_, _ = io.WriteString(m, t.s)
+	_, _ = io.WriteString(m, t.Reveal())
 	return hex.EncodeToString(m.Sum(nil)[:4])
 }

@@ -15,7 +15,11 @@ func TestTextNeverPrints(t *testing.T) {
 		Key  Text
 		Ptr  *Text
 		List []Text
-	}{s, &s, []Text{s}}
+
+		hidden  Text // fmt calls no methods here
+		hiddens []Text
+		hash    map[string]Text
+	}{s, &s, []Text{s}, s, []Text{s}, map[string]Text{"a": s}}
 	js, err := json.Marshal(holder)
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +32,18 @@ func TestTextNeverPrints(t *testing.T) {
 		if strings.Contains(out, text) || strings.Contains(out, fmt.Sprintf("%x", text)) {
 			t.Errorf("printed: %s", out)
 		}
+	}
+}
+
+func TestTextIsAValue(t *testing.T) {
+	for _, text := range []string{"", "a", "hunter2"} {
+		s := New(text)
+		if s.Reveal() != text || s.Empty() != (text == "") || !s.Equal(New(text)) || s.Equal(New(text+"x")) {
+			t.Errorf("%q: got %q, empty %v", text, s.Reveal(), s.Empty())
+		}
+	}
+	if zero := (Text{}); !zero.Equal(New("")) || !zero.Empty() || zero.Reveal() != "" {
+		t.Error("the zero value is not the empty text")
 	}
 }
 
