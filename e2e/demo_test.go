@@ -39,8 +39,7 @@ func TestDemoWithOBS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust(t, ca)
-	o := newOBS(t, demo.demoLine(t, "Server:"), demo.demoLine(t, "Stream Key:"))
+	o := newOBS(t, ca, demo.demoLine(t, "Server:"), demo.demoLine(t, "Stream Key:"))
 	o.waitText(t, "Streaming Start")
 	demo.waitText(t, "action=publish")
 	play := strings.Trim(strings.TrimPrefix(demo.demoLine(t, "Play"), "ffplay "), "'")

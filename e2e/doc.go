@@ -2,9 +2,9 @@
 // encoders, players and origins: ffmpeg, OBS, GStreamer and librtmp on one
 // side, nginx-rtmp and lal on the other.
 //
-// They need the Debian packages that deps.sh installs, and root for OBS, which
-// trusts only what lies in the machine's trust store: see trust_test.go. What
-// is missing fails a test and is named; nothing is skipped.
+// They need the Debian packages that deps.sh installs. What is missing fails a
+// test and is named; nothing is skipped. OBS trusts only what lies in the
+// machine's trust store: trust_test.go says what is done about that.
 //
 // Every port is free when it is taken, every wait is bounded and says what it
 // waits for, and every program dies with the test that started it.

@@ -96,6 +96,7 @@ var packages = map[string]string{
 	"obs":            "obs-studio",
 	"Xvfb":           "xvfb",
 	"xwininfo":       "x11-utils",
+	"unshare":        "util-linux",
 }
 
 // program finds an installed program. A missing one fails the test.

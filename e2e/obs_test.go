@@ -26,21 +26,20 @@ type obs struct {
 // startOBS has OBS stream as soon as it is up.
 func startOBS(t testing.TB, server, key string) encoder {
 	t.Helper()
-	trust(t, ca(t).pem)
-	o := newOBS(t, server, key)
+	o := newOBS(t, ca(t).pem, server, key)
 	o.waitText(t, "Streaming Start")
 	return o
 }
 
-// newOBS starts OBS, which trusts only what trust has been told of.
-func newOBS(t testing.TB, server, key string) *obs {
+// newOBS starts OBS. It trusts the servers of that authority.
+func newOBS(t testing.TB, authority []byte, server, key string) *obs {
 	t.Helper()
 	home := t.TempDir()
 	o := &obs{display: startXvfb(t), port: freePort(t)}
 	o.configure(t, filepath.Join(home, ".config", "obs-studio"), server, key)
 	cmd := exec.Command(program(t, "obs"), "--startstreaming", "--multi", "--disable-missing-files-check", "--verbose", "--unfiltered_log")
 	cmd.Env = obsEnv(t, home, o.display)
-	o.process = start(t, cmd)
+	o.process = start(t, trusting(t, authority, cmd))
 	return o
 }
 

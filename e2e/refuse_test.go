@@ -77,8 +77,7 @@ func TestPlayIsRefusedByDefault(t *testing.T) {
 func TestWrongKeyStopsOBS(t *testing.T) {
 	t.Parallel()
 	e := startEdge(t, settings{Origin: freeAddress(t)}, newKey("alice"))
-	trust(t, ca(t).pem)
-	o := newOBS(t, e.url(), e.secret())
+	o := newOBS(t, ca(t).pem, e.url(), e.secret())
 
 	// -3 is what OBS shows "Could not access the specified channel or stream key" for.
 	o.wait(t, "the end of its attempt", func(l string) bool {
