@@ -21,7 +21,8 @@ func TestRemovedKeyEndsItsStream(t *testing.T) {
 	if out, err := e.command(t, "key", "remove", "alice").CombinedOutput(); err != nil {
 		t.Fatalf("key remove: %v\n%s", err, out)
 	}
-	e.record(t, "the stream's end", map[string]string{"msg": "stream ended", "side": "edge", "subject": "alice"})
+	e.record(t, "the stream's end", map[string]string{"msg": "stream ended", "side": "edge", "reason": "revoked", "subject": "alice"})
+	first.waitText(t, "The stream key is no longer valid.")
 	if code := first.exit(t); code == 0 {
 		t.Error("ffmpeg took the end of its stream for a success")
 	}

@@ -90,7 +90,7 @@ func (o *obs) configure(t testing.TB, dir, server, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := strings.NewReplacer("PORT", strconv.Itoa(o.port), "WIDTH", width, "HEIGHT", height, "FPS", strconv.Itoa(framesPerSecond))
+	values := strings.NewReplacer("$PORT", strconv.Itoa(o.port), "$WIDTH", width, "$HEIGHT", height, "$RATE", strconv.Itoa(framesPerSecond))
 	for file, text := range map[string]string{
 		"global.ini":                       obsGlobal,
 		"basic/profiles/edge/basic.ini":    obsProfile,
@@ -240,7 +240,7 @@ SysTrayEnabled=false
 [OBSWebSocket]
 FirstLoad=false
 ServerEnabled=true
-ServerPort=PORT
+ServerPort=$PORT
 AlertsEnabled=false
 AuthRequired=false
 ServerPassword=unused
@@ -251,12 +251,12 @@ const obsProfile = `[General]
 Name=edge
 
 [Video]
-BaseCX=WIDTH
-BaseCY=HEIGHT
-OutputCX=WIDTH
-OutputCY=HEIGHT
+BaseCX=$WIDTH
+BaseCY=$HEIGHT
+OutputCX=$WIDTH
+OutputCY=$HEIGHT
 FPSType=1
-FPSInt=FPS
+FPSInt=$RATE
 
 [Output]
 Mode=Simple
@@ -271,7 +271,7 @@ UseAdvanced=true
 Preset=ultrafast
 StreamEncoder=x264
 RecQuality=Stream
-x264Settings=keyint=FPS
+x264Settings=keyint=$RATE
 
 [Audio]
 SampleRate=44100
