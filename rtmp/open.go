@@ -22,6 +22,15 @@ type Target struct {
 	MessageSize int
 	// DropEmpty drops audio and video messages of length zero.
 	DropEmpty bool
+	// Trace, if set, hears the name of each step as it begins: connect,
+	// createStream, then publish or play. The handshake comes before the first.
+	Trace func(step string)
+}
+
+func (t *Target) trace(step string) {
+	if t.Trace != nil {
+		t.Trace(step)
+	}
 }
 
 // flashVer is what the edge calls itself: FMLE-like, which some servers ask for.
@@ -61,6 +70,7 @@ func Open(rw io.ReadWriter, t Target, lim Limits) (*Conn, error) {
 	first := c.encode(controlMessage(typeSetChunkSize, size), command("connect", txnConnect, o))
 	err := c.openHandshake(first)
 	if err == nil {
+		t.trace("connect")
 		err = c.open(t)
 	}
 	if err != nil {
@@ -100,6 +110,7 @@ func (c *Conn) open(t Target) error {
 	if _, err := c.await(txnConnect); err != nil {
 		return err
 	}
+	t.trace("createStream")
 	create := command("createStream", txnCreate, nil)
 	var err error
 	if t.Action == Play {
@@ -114,6 +125,7 @@ func (c *Conn) open(t Target) error {
 	if c.msid, err = c.created(); err != nil {
 		return err
 	}
+	t.trace(string(t.Action))
 	mode := t.Mode
 	if mode == "" {
 		mode = "live"

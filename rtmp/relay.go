@@ -2,6 +2,7 @@ package rtmp
 
 import (
 	"bytes"
+	"encoding/binary"
 )
 
 // padAtMost is how many zeros are written in all in the place of aborted
@@ -128,7 +129,24 @@ func (r *relay) fits(length uint32) error {
 }
 
 func (r *relay) begin(typ uint8, time, length uint32) {
-	r.dst.w.begin(typ, time, r.dst.msid, length)
+	msid := r.dst.msid
+	if isControl(typ) {
+		msid = 0
+	}
+	r.dst.w.begin(typ, time, msid, length)
+}
+
+// streamEvent tells a player, in the edge's own words, that its origin has
+// said that the stream has begun, ended or run dry: players wait for it.
+func (r *relay) streamEvent(m message) error {
+	if m.typ != typeUserControl || !r.src.isOrigin || r.src.action != Play {
+		return nil
+	}
+	event := binary.BigEndian.Uint16(m.payload) // its length was checked
+	if event > eventStreamDry {
+		return nil
+	}
+	return r.whole(userEvent(event, r.dst.msid), false)
 }
 
 // maxQueue is how many messages may wait for one that does not end. It bounds
@@ -191,8 +209,11 @@ func (r *relay) other(p piece) error {
 	switch {
 	case isControl(m.typ):
 		cs, err := r.src.control(m)
-		if err == nil && cs != nil {
+		switch {
+		case err == nil && cs != nil:
 			err = r.aborted(cs)
+		case err == nil:
+			err = r.streamEvent(m)
 		}
 		return err
 	case m.typ == typeCommand || m.typ == typeCommandAMF3:
@@ -242,7 +263,8 @@ func (r *relay) whole(m message, keep bool) error {
 		return err
 	}
 	if r.flowing == nil {
-		r.dst.w.message(m.typ, m.time, r.dst.msid, m.payload)
+		r.begin(m.typ, m.time, uint32(len(m.payload)))
+		r.dst.w.body(m.payload)
 		return nil
 	}
 	if keep {

@@ -496,3 +496,36 @@ func TestAcknowledgements(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamEventsReachPlayers: what the origin says of the stream is said again
+// on the client's leg, with the client's stream id, after the message under way.
+// Other events end at the edge, and so do all of a publisher's origin.
+func TestStreamEventsReachPlayers(t *testing.T) {
+	f, out := relaying(half(built(), 7, 0, typeVideo), true, Limits{})
+	if err := f.feed(built().UserControl(eventStreamEOF, 9).UserControl(eventStreamBegin, 9).UserControl(31, 9).UserControl(eventSetBufferLength, 9, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.feed(rest(built(), 7)); err != nil {
+		t.Fatal(err)
+	}
+	msgs := out.heard(t, false)
+	if len(msgs) != 3 || msgs[0].Type != typeVideo {
+		t.Fatalf("heard %v", msgs)
+	}
+	for i, want := range []uint16{eventStreamEOF, eventStreamBegin} {
+		event, id, ok := msgs[i+1].Event()
+		if !ok || event != want || id != f.dst.msid || msgs[i+1].StreamID != 0 || msgs[i+1].CSID != csidControl {
+			t.Errorf("heard %v, want event %d of stream %d", msgs[i+1], want, f.dst.msid)
+		}
+	}
+	settled(t, f)
+
+	f, out = relaying(built(), true, Limits{})
+	f.src.action, f.dst.action = Publish, Publish
+	if err := f.feed(built().UserControl(eventStreamEOF, 9)); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.heard(t, false); len(got) != 0 {
+		t.Errorf("a publisher heard %v", got)
+	}
+}

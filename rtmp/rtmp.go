@@ -39,6 +39,7 @@ const (
 const (
 	eventStreamBegin     = 0
 	eventStreamEOF       = 1
+	eventStreamDry       = 2
 	eventSetBufferLength = 3
 	eventPingRequest     = 6
 	eventPingResponse    = 7
