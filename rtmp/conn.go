@@ -40,6 +40,8 @@ type Conn struct {
 	chat, data, pongs, any allowance
 	counted                int64 // of received, for any
 
+	facts *facts // of what the peer sends; nil unless they are kept
+
 	// paced is called with the number of bytes before they are passed on, and
 	// may block. It says how many may come at most in the next piece.
 	paced func(n int) (next int, err error)

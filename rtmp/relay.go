@@ -51,6 +51,7 @@ func (r *relay) drain() (err error) {
 	w.mu.Lock()
 	defer w.unlock()
 	defer func() { // what came before an error is passed on all the same
+		r.src.facts.publish()
 		if e := w.flush(); e != nil {
 			err = &WriteError{e}
 		}
@@ -86,6 +87,7 @@ func (r *relay) media(p piece) error {
 		return nil
 	}
 	if p.first {
+		r.src.facts.message(cs.typ, cs.time, cs.length, p.data)
 		if err := r.start(cs); err != nil {
 			return err
 		}
@@ -303,24 +305,26 @@ func (r *relay) data(m message) error {
 		}
 		b = b[1:]
 	}
-	payload := rewriteData(b)
+	payload, values := rewriteData(b)
 	if payload == nil {
 		r.src.dropped.Add(1)
 		return nil
 	}
+	r.src.facts.metadata(values)
 	return r.whole(message{typ: typeData, time: m.time, payload: payload}, false)
 }
 
-// rewriteData returns nil for a message that is not passed on.
-func rewriteData(b []byte) []byte {
+// rewriteData returns the payload, and what it says; nil for a message that is
+// not passed on.
+func rewriteData(b []byte) (payload []byte, values []Value) {
 	d := newDecoder(b, true)
 	values, err := d.all()
 	if err != nil || len(values) == 0 {
-		return nil
+		return nil, nil
 	}
 	name, ok := values[0].(string)
 	if !ok || !known(name) || b[0] != amfString {
-		return nil
+		return nil, nil
 	}
 	if name == "@setDataFrame" {
 		inner, ok := "", false
@@ -328,13 +332,13 @@ func rewriteData(b []byte) []byte {
 			inner, ok = values[1].(string)
 		}
 		if !ok || !known(inner) || inner == name {
-			return nil
+			return nil, nil
 		}
 	}
 	if d.rare {
-		return appendAMF(nil, values...)
+		return appendAMF(nil, values...), values
 	}
-	return append(appendAMF(nil, name), b[3+len(name):]...)
+	return append(appendAMF(nil, name), b[3+len(name):]...), values
 }
 
 // aggregate takes the audio, video and data out of an aggregate message (SPEC
@@ -373,6 +377,7 @@ func (r *relay) part(m message) error {
 		if len(m.payload) == 0 && r.dst.dropEmpty {
 			return nil
 		}
+		r.src.facts.message(m.typ, m.time, uint32(len(m.payload)), m.payload)
 		return r.whole(m, true)
 	case m.typ == typeData && len(m.payload) <= maxDataMessage:
 		return r.data(m)
