@@ -63,6 +63,7 @@ type Event struct {
 
 	// Known from the moment the request was granted.
 	Subject string
+	By      string // the authorizer that decided, as the configuration calls it
 	Name    string
 	Origin  string
 	Server  string // the origin's server that took the stream
@@ -76,9 +77,21 @@ type Event struct {
 	// Err is the cause in detail, for the log; may be nil.
 	Err error
 
+	// Took is how long the stages took that were passed, and the one that
+	// failed; from the moment of Refused or Started.
+	Took Took
+
 	// Ended: payload as it passed through the edge.
 	BytesIn, BytesOut int64 // received from the client; sent to the client
 	Duration          time.Duration
+}
+
+// Took is how long the stages of a session's setup took. Zero: not reached.
+type Took struct {
+	TLS       time.Duration // the handshake
+	Authorize time.Duration
+	Origin    time.Duration // dialing the server that took the stream, until it had accepted it
+	Setup     time.Duration // all, from accept to Started
 }
 
 // Observer hears every Event, in the order of each session, from the session's

@@ -34,6 +34,7 @@ func (s *Server) checkHealth(now time.Time, p *Policy) {
 				defer known.checking.Store(false)
 				err := o.Check(s.ctx, address)
 				if s.ctx.Err() == nil {
+					known.judged.Store(true)
 					s.health(address, known, err)
 				}
 			})

@@ -98,8 +98,10 @@ func (s *session) tryServers(o *Origin, g authz.Grant, r rtmp.Request) (*rtmp.Co
 	var errs []error
 	for _, address := range s.srv.servers.order(o, g.App, g.Name) {
 		known := s.srv.servers.of(address)
+		begin := time.Now()
 		c, err := s.openServer(o, address, g, r)
 		if err == nil {
+			s.event.Took.Origin = time.Since(begin)
 			s.event.Server = address
 			s.server = known
 			known.streams.Add(1)

@@ -13,6 +13,7 @@ import (
 
 	"rtmps-edge/authz"
 	"rtmps-edge/internal/secret"
+	"rtmps-edge/internal/wire"
 	"rtmps-edge/rtmp"
 )
 
@@ -85,7 +86,9 @@ func (s *session) refused(err error) {
 	s.observe(Refused)
 }
 
-// causeOf names an error of a connection in a word or two.
+// causeOf names an error of a connection in a word or two. "closed" is a close in
+// good order, over TLS one that was announced; "cut" is one that was not; "lost"
+// is a line on which nothing arrives any more.
 func causeOf(err error) string {
 	var protocol *rtmp.ProtocolError
 	var status *rtmp.StatusError
@@ -93,10 +96,14 @@ func causeOf(err error) string {
 	switch {
 	case errors.As(err, &silent):
 		return "refused"
+	case errors.Is(err, wire.ErrUnannounced):
+		return "cut"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset"
+	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "lost"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
 	case errors.Is(err, net.ErrClosed):
@@ -109,8 +116,18 @@ func causeOf(err error) string {
 		return "refused"
 	case errors.As(err, &protocol):
 		return "protocol"
+	case isTLS(err):
+		return "tls"
 	}
 	return "error"
+}
+
+// isTLS reports whether err is an alert, or bytes that are no TLS, in the midst of
+// a stream.
+func isTLS(err error) bool {
+	var header tls.RecordHeaderError
+	var op *net.OpError
+	return errors.As(err, &header) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
 func authReason(err error) string {

@@ -59,6 +59,7 @@ type Server struct {
 	sessions  map[*session]bool
 	names     map[streamName]*session
 	closing   bool
+	bytes     [2]int64      // in and out, of streams that ended
 	watching  chan struct{} // closed when the watch goroutine has ended; nil before
 
 	wg   sync.WaitGroup // sessions, and accepts under way
@@ -182,6 +183,9 @@ func (s *Server) unregister(ln net.Listener) {
 func (s *Server) forget(n *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r := n.running.Load(); r != nil {
+		s.count(r)
+	}
 	delete(s.sessions, n)
 	s.free(n)
 }
@@ -241,7 +245,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 		for _, n := range s.all() {
-			n.stop(SideEdge, "shutdown", nil)
+			n.stop(SideEdge, "drain", nil)
 		}
 		<-empty
 	}

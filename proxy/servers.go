@@ -61,11 +61,16 @@ type server struct {
 	streams atomic.Int64 // that run there, or are being opened
 	shunned atomic.Int64 // Unix nanoseconds until which it is tried last; 0 = it is well
 
-	checked  time.Time // the last health check; belongs to the watch goroutine
+	judged   atomic.Bool // by a health check, at least once
+	checked  time.Time   // the last health check; belongs to the watch goroutine
 	checking atomic.Bool
 }
 
 func (s *server) up() bool { return s.shunned.Load() <= time.Now().UnixNano() }
+
+// well is whether nothing speaks against it. What a health check found stands
+// until the next; what else was found, only for a while.
+func (s *server) well(checks bool) bool { return s.up() && !checks || s.shunned.Load() == 0 }
 
 // servers finds the state of each server, by address.
 type servers struct {

@@ -32,6 +32,7 @@ type session struct {
 	stream   streamName    // guarded by srv.mu
 	freed    chan struct{} // closed when stream is free again; nil without a stream
 
+	begun   time.Time
 	ctx     context.Context // ends with the session
 	cancel  context.CancelFunc
 	release func() // gives the admission back
@@ -107,7 +108,7 @@ func (s *session) setup() (client, origin *rtmp.Conn, err error) {
 
 func newSession(srv *Server, c net.Conn, lc ListenerConfig) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &session{srv: srv, policy: srv.Policy(), listener: lc, conn: wire.New(c), ctx: ctx, cancel: cancel}
+	s := &session{srv: srv, policy: srv.Policy(), listener: lc, conn: wire.New(c), begun: time.Now(), ctx: ctx, cancel: cancel}
 	s.event = Event{Session: newID(), Listener: lc.Address, Client: addrPort(c.RemoteAddr())}
 	return s
 }
@@ -187,7 +188,10 @@ func (s *session) secure() error {
 	s.mu.Lock()
 	s.conn = c
 	s.mu.Unlock()
-	if err := c.HandshakeContext(s.ctx); err != nil {
+	begin := time.Now()
+	err := c.HandshakeContext(s.ctx)
+	s.event.Took.TLS = time.Since(begin)
+	if err != nil {
 		return &refusal{stage: StageTLS, reason: tlsReason(err), err: err}
 	}
 	state := c.ConnectionState()
@@ -223,7 +227,9 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 	if by == nil {
 		return authz.Grant{}, &refusal{stage: StageAuthorize, reason: "denied", err: authz.ErrDenied}
 	}
+	begin := time.Now()
 	g, err := by.Authorize(s.ctx, q)
+	s.event.Took.Authorize = time.Since(begin)
 	if err == nil && g.Name == "" {
 		err = errors.New("a grant without a stream name")
 	}
@@ -233,7 +239,7 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 	if g.App == "" {
 		g.App = q.App
 	}
-	s.event.Subject, s.event.App, s.event.Name = g.Subject, g.App, g.Name
+	s.event.Subject, s.event.App, s.event.Name, s.event.By = g.Subject, g.App, g.Name, g.By
 	s.asked = q
 	return g, nil
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ type running struct {
 	received int64        // from the client, at the last look
 	heard    atomic.Int64 // Unix nanoseconds of the look at which that had grown
 	writes   [2]watched
+	meter    meter
+	counted  bool      // in Server.bytes; guarded by srv.mu
 	asked    time.Time // the authorizer, the last time; by recheck
 	asking   atomic.Bool
 	question authz.Request
@@ -69,12 +72,10 @@ func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, since: now, asked: now, question: s.asked}
 	r.heard.Store(now.UnixNano())
 	r.pacer = ratelimit.NewPacer(ratelimit.PacerConfig{Bitrate: bitrate(r.action, g, s.policy)})
-	from := client
-	if r.action == authz.Play {
-		from = origin
-	}
+	r.from().KeepFacts()
 	pacers := ratelimit.Pacers{r.pacer}
-	from.Pace(func(n int) (int, error) { return pacers.Wait(ctx, n) })
+	r.from().Pace(func(n int) (int, error) { return pacers.Wait(ctx, n) })
+	s.event.Took.Setup = now.Sub(s.begun)
 	s.running.Store(r)
 	s.observe(Started)
 }
@@ -123,7 +124,21 @@ func (s *session) over(from, to Side, err error) {
 	if errors.As(err, &w) {
 		side = to
 	}
-	s.stop(side, causeOf(err), err)
+	s.stop(side, causeOf(err), s.where(from, err))
+}
+
+// where adds to a breach of the protocol where in the peer's bytes it was.
+func (s *session) where(from Side, err error) error {
+	var p *rtmp.ProtocolError
+	r := s.running.Load()
+	if r == nil || !errors.As(err, &p) {
+		return err
+	}
+	c := r.client
+	if from == SideOrigin {
+		c = r.origin
+	}
+	return fmt.Errorf("%w, within %d bytes from the %s", err, c.Received(), from)
 }
 
 // stop ends the stream, or the setup; the first call's reason stands. Reads
@@ -164,7 +179,7 @@ func (s *session) hurry() {
 // stopSetup ends the session unless its stream has started.
 func (s *session) stopSetup() {
 	if s.running.Load() == nil {
-		s.stop(SideEdge, "shutdown", nil)
+		s.stop(SideEdge, "drain", nil)
 	}
 }
 
@@ -194,6 +209,8 @@ func lastWords(e *end, action authz.Action) *rtmp.StatusError {
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "One connection publishes one stream."}
 	case e.reason == "takeover":
 		return &rtmp.StatusError{Code: "NetStream.Publish.BadName", Description: "Another encoder has taken over this stream."}
+	case e.reason == "kick" && action == authz.Publish:
+		return &rtmp.StatusError{Code: "NetStream.Publish.Rejected", Description: "The operator of this server ended the stream."}
 	case e.reason == "revoked" || e.reason == "expired":
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "The stream key is no longer valid."}
 	case e.side == SideOrigin && e.reason != "finished" && action == authz.Publish:
@@ -219,6 +236,9 @@ func drain(c leg) { _, _ = io.CopyN(io.Discard, c, lingerBytes) }
 func (s *session) finished(client *rtmp.Conn) {
 	r := s.running.Load()
 	s.event.Side, s.event.Reason, s.event.Err = s.ended.side, s.ended.reason, s.ended.err
+	s.srv.mu.Lock()
+	s.srv.count(r)
+	s.srv.mu.Unlock()
 	s.event.BytesIn, s.event.BytesOut = client.Received(), client.Sent()
 	s.event.Duration = time.Since(r.since)
 	s.observe(Ended)
@@ -236,6 +256,7 @@ func (s *session) look(now time.Time, p *Policy) {
 		r.received = n
 		r.heard.Store(now.UnixNano())
 	}
+	r.meter.tick(now, r.moved)
 	s.recheck(now, r, p)
 	idle := p.Limits.IdleTimeout
 	switch {

@@ -305,7 +305,7 @@ func TestDrainEnds(t *testing.T) {
 	s := newSite(t, basic+"[limits]\ndrain_timeout = \"1ms\"\n")
 	s.mustPublish("127.0.0.1:0", true)
 	s.stop()
-	if !strings.Contains(s.logs.String(), "reason=shutdown") {
+	if !strings.Contains(s.logs.String(), "reason=drain") {
 		t.Errorf("the stream was not ended:\n%s", s.logs)
 	}
 }

@@ -2,6 +2,8 @@ package wire
 
 import (
 	"crypto/tls"
+	"fmt"
+	"io"
 	"net"
 )
 
@@ -28,6 +30,19 @@ func Client(c net.Conn, config *tls.Config) *TLSConn {
 	return &TLSConn{Conn: tls.Client(rec, config), rec: rec}
 }
 
+// ErrUnannounced is the end of a TCP connection whose peer did not say in TLS
+// that it was done: it has crashed, or something on the way has cut the line, or
+// it does not care. It is io.EOF, too.
+var ErrUnannounced = fmt.Errorf("the connection was closed without a TLS close: %w", io.EOF)
+
+// unannounced makes an end between records what it is.
+func unannounced(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return ErrUnannounced
+	}
+	return err
+}
+
 // ReadBuf implements Reader: it opens record after record until none is there
 // whole, or b is too full for another.
 func (c *TLSConn) ReadBuf(b *Buf) (int, error) {
@@ -36,7 +51,7 @@ func (c *TLSConn) ReadBuf(b *Buf) (int, error) {
 	}
 	b.Park()
 	if err := c.rec.wait(); err != nil {
-		return 0, err
+		return 0, unannounced(err)
 	}
 	total := 0
 	for total == 0 || c.rec.whole() {
