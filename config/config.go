@@ -5,6 +5,7 @@ package config
 import (
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -53,6 +54,11 @@ const (
 	TLSRequired = "required"
 	TLSOff      = "off"
 )
+
+// NeedsTLS reports whether any listener does.
+func (c *Config) NeedsTLS() bool {
+	return slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS != TLSOff })
+}
 
 // TLS says where certificates come from.
 type TLS struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"reflect"
 	"sync"
 
@@ -21,9 +22,10 @@ type watcher interface{ Watch(ctx context.Context) }
 type parts struct {
 	cfg    *config.Config
 	policy *proxy.Policy
-	source *part[tlsconf.Source]
-	keys   *part[*authz.Keys]
-	apply  []func() // what a reload does once nothing can fail any more
+	source *part[tlsconf.Source] // nil: no listener needs TLS
+	reread bool                  // source was taken over
+	keys   *part[*authz.Keys]    // nil: not asked
+	apply  []func()              // what a reload does once nothing can fail any more
 }
 
 // part is one live part with its watcher.
@@ -37,6 +39,9 @@ func newPart[T any](it T) *part[T] { return &part[T]{it: it} }
 
 // start runs the part's watcher, if it has one and it does not run.
 func (p *part[T]) start() {
+	if p == nil {
+		return
+	}
 	w, ok := any(p.it).(watcher)
 	if !ok || p.stop != nil {
 		return
@@ -68,9 +73,12 @@ func build(cfg *config.Config, old *parts, log *logrus.Logger) (*parts, error) {
 }
 
 func (p *parts) buildTLS(old *parts, log *logrus.Logger) error {
-	if old != nil && reflect.DeepEqual(p.cfg.TLS, old.cfg.TLS) {
-		p.source = old.source
-		return p.source.it.Reload(context.Background())
+	if !p.cfg.NeedsTLS() {
+		return nil
+	}
+	if old != nil && old.source != nil && reflect.DeepEqual(p.cfg.TLS, old.cfg.TLS) {
+		p.source, p.reread = old.source, true
+		return nil
 	}
 	source, err := newSource(p.cfg.TLS, log)
 	if err != nil {
@@ -131,7 +139,7 @@ func keysReloaded(log *logrus.Logger, file string, err error) {
 func (p *parts) buildPolicy() {
 	c := p.cfg
 	p.policy = &proxy.Policy{
-		TLS:         p.source.it.TLSConfig(),
+		TLS:         p.tlsConfig(),
 		Publish:     p.chain(c.Authz.Publish),
 		Play:        p.chain(c.Authz.Play),
 		PublishFrom: c.Authz.PublishFrom,
@@ -143,6 +151,22 @@ func (p *parts) buildPolicy() {
 		Routes:      c.Routes,
 		Limits:      c.Limits,
 	}
+}
+
+func (p *parts) tlsConfig() *tls.Config {
+	if p.source == nil {
+		return nil
+	}
+	return p.source.it.TLSConfig()
+}
+
+// reload makes a source that was taken over read its files again. It is the last
+// step of a reload that can fail: it changes at once what is in force.
+func (p *parts) reload() error {
+	if !p.reread {
+		return nil
+	}
+	return p.source.it.Reload(context.Background())
 }
 
 // chain returns nil for an empty list: that action is refused altogether.
@@ -165,9 +189,7 @@ func (p *parts) chain(names []string) authz.Authorizer {
 // start runs the watchers that do not run yet.
 func (p *parts) start() {
 	p.source.start()
-	if p.keys != nil {
-		p.keys.start()
-	}
+	p.keys.start()
 }
 
 // replace takes over from old: nothing of it can fail.
@@ -176,7 +198,7 @@ func (p *parts) replace(old *parts) {
 		f()
 	}
 	if old.source != p.source {
-		old.source.end()
+		old.source.end() // running sessions keep their certificate
 	}
 	if old.keys != nil && old.keys != p.keys {
 		old.keys.end()

@@ -91,7 +91,7 @@ func listenerConfig(l config.Listener) proxy.ListenerConfig {
 // open opens the sockets of cfg, but those that are open. After an error none
 // is new.
 func (e *edge) open(cfg *config.Config) (map[string]net.Listener, error) {
-	all, fresh := map[string]net.Listener{}, []net.Listener{}
+	all := map[string]net.Listener{}
 	for _, l := range cfg.Listeners {
 		if ln := e.listeners[l.Address]; ln != nil {
 			all[l.Address] = ln
@@ -99,14 +99,21 @@ func (e *edge) open(cfg *config.Config) (map[string]net.Listener, error) {
 		}
 		ln, err := listen(l.Address)
 		if err != nil {
-			for _, f := range fresh {
-				_ = f.Close()
-			}
+			e.closeFresh(all)
 			return nil, err
 		}
-		all[l.Address], fresh = ln, append(fresh, ln)
+		all[l.Address] = ln
 	}
 	return all, nil
+}
+
+// closeFresh closes those of listeners that are not in force.
+func (e *edge) closeFresh(listeners map[string]net.Listener) {
+	for address, ln := range listeners {
+		if e.listeners[address] == nil {
+			_ = ln.Close()
+		}
+	}
 }
 
 func listen(address string) (net.Listener, error) {
@@ -159,6 +166,10 @@ func (e *edge) replace(cfg *config.Config) error {
 	}
 	listeners, err := e.open(cfg)
 	if err != nil {
+		return err
+	}
+	if err := p.reload(); err != nil {
+		e.closeFresh(listeners)
 		return err
 	}
 	setLog(e.log, cfg.Log)
