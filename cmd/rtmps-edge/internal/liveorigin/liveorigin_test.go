@@ -68,7 +68,7 @@ func TestPlayersJoinAtAKeyFrame(t *testing.T) {
 	}
 	video(t, p, 30, key)
 	video(t, p, 40, inter)
-	got, err := first.WaitMedia(4)
+	got, err := first.WaitMedia(3) // at least: it may have joined before 30 or after 40
 	if err != nil {
 		t.Fatal(err)
 	}
