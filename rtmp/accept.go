@@ -39,13 +39,18 @@ type Pending struct {
 // command, which it leaves unanswered. It does not close rw, and sets no
 // deadline: that is the caller's. Errors are those of rw, *ProtocolError, and
 // ErrFinished from a client that gives up.
-func Accept(rw io.ReadWriter, lim Limits) (*Pending, error) {
+func Accept(rw io.ReadWriter, lim Limits) (*Pending, error) { return AcceptIf(rw, lim, nil) }
+
+// AcceptIf is Accept with a judge who hears the request as far as connect tells
+// it, before connect is answered. His refusal is said as connect's error, and
+// returned; the caller closes, but not before the client had time to read.
+func AcceptIf(rw io.ReadWriter, lim Limits, judge func(Request) *StatusError) (*Pending, error) {
 	c := newConn(rw, lim)
 	if err := c.acceptHandshake(); err != nil {
 		c.in.Release()
 		return nil, err
 	}
-	a := &acceptor{c: c}
+	a := &acceptor{c: c, judge: judge}
 	for a.req.Action == "" {
 		m, err := c.nextMessage()
 		if err == nil {
@@ -89,6 +94,7 @@ func (p *Pending) Reject(e *StatusError) error {
 type acceptor struct {
 	c         *Conn
 	connected bool
+	judge     func(Request) *StatusError // nil: every connect is taken
 	commands  int
 	creates   int
 	req       Request
@@ -152,7 +158,23 @@ func (a *acceptor) connect(call call) error {
 	a.connected = true
 	a.req = Request{App: app, AppQuery: secret.New(query), TcURL: secret.New(tcURL),
 		Encoder: printable(encoder), Enhanced: enhanced}
+	if a.judge != nil {
+		if refused := a.judge(a.req); refused != nil {
+			return a.refuse(call.txn, refused)
+		}
+	}
 	return a.c.send(a.welcome(call.txn, enhanced)...)
+}
+
+// refuse answers connect with an error. No chunk size is set before it: OBS
+// keeps that over its next connections, where it does not hold. OBS also needs
+// the connect's own number, and crashes on an empty description.
+func (a *acceptor) refuse(txn float64, e *StatusError) error {
+	said := status("error", e.Code, e.Description)
+	if err := a.c.send(command("_error", txn, nil, said)); err != nil {
+		return err
+	}
+	return e
 }
 
 // connectKeys are the properties of connect of which origins disagree whether
