@@ -90,6 +90,13 @@ func (p *Pending) Reject(e *StatusError) error {
 	return p.c.send(onStatus("error", e.Code, e.Description))
 }
 
+// Rejection returns what Reject would say, for a caller that says it later. The
+// Pending can be forgotten.
+func (p *Pending) Rejection(e *StatusError) []byte {
+	defer p.c.in.Release()
+	return p.c.encode(onStatus("error", e.Code, e.Description))
+}
+
 // acceptor leads the dialogue up to publish or play.
 type acceptor struct {
 	c         *Conn

@@ -100,6 +100,10 @@ func (c *Conn) CloseWrite() error {
 	return c.Conn.Close()
 }
 
+// Seal returns p and the socket, which the caller then owns: what is said later
+// needs no more than them.
+func (c *Conn) Seal(p []byte) (sealed []byte, socket net.Conn, err error) { return p, c.Conn, nil }
+
 const recordHeader = 5 // bytes before a TLS record's fragment (RFC 8446 §5.1)
 
 // records is the net.Conn below a tls.Conn. It reads ahead many records with
@@ -108,9 +112,11 @@ const recordHeader = 5 // bytes before a TLS record's fragment (RFC 8446 §5.1)
 type records struct {
 	*Conn
 	in   Buf
-	left int // bytes of the current record that were not given out yet
+	left int   // bytes of the current record that were not given out yet
+	gate *gate // during a handshake that has one
 
-	mu     sync.Mutex // guards corked and out: Close may write an alert at any time
+	mu     sync.Mutex // guards what follows: Close may write an alert at any time
+	sealed *[]byte    // takes what would be written, if not nil
 	corked bool
 	out    []byte
 	outBuf *outStorage
@@ -127,14 +133,14 @@ var outPool = sync.Pool{New: func() any { return new(outStorage) }}
 func (r *records) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		for r.in.Len() < recordHeader {
-			if _, err := r.Conn.ReadBuf(&r.in); err != nil {
+			if err := r.read(); err != nil {
 				return 0, r.cut(err)
 			}
 		}
 		r.left = recordHeader + int(binary.BigEndian.Uint16(r.in.Bytes()[3:]))
 	}
 	if r.in.Len() == 0 {
-		if _, err := r.Conn.ReadBuf(&r.in); err != nil {
+		if err := r.read(); err != nil {
 			return 0, r.cut(err)
 		}
 	}
@@ -145,6 +151,18 @@ func (r *records) Read(p []byte) (int, error) {
 		r.in.Park()
 	}
 	return n, nil
+}
+
+// read waits for bytes from the peer, outside the gate.
+func (r *records) read() error {
+	if r.gate != nil {
+		r.gate.leave()
+	}
+	_, err := r.Conn.ReadBuf(&r.in)
+	if err == nil && r.gate != nil {
+		err = r.gate.enter()
+	}
+	return err
 }
 
 // cut makes an end within a record header what it is.
@@ -189,6 +207,10 @@ func (r *records) wait() error {
 func (r *records) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.sealed != nil {
+		*r.sealed = append(*r.sealed, p...)
+		return len(p), nil
+	}
 	if !r.corked {
 		return r.Conn.Write(p)
 	}

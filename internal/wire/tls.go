@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -41,6 +42,60 @@ func unannounced(err error) error {
 		return ErrUnannounced
 	}
 	return err
+}
+
+// Gate is entered for work that keeps a core busy.
+type Gate interface {
+	Enter(context.Context) error
+	Leave()
+}
+
+// gate remembers whether it was entered.
+type gate struct {
+	Gate
+	ctx    context.Context
+	inside bool
+}
+
+func (g *gate) enter() error {
+	err := g.Enter(g.ctx)
+	g.inside = err == nil
+	return err
+}
+
+func (g *gate) leave() {
+	if g.inside {
+		g.inside = false
+		g.Leave()
+	}
+}
+
+// HandshakeThrough does the handshake with g entered whenever the peer's bytes
+// are worked at, and left while they are waited for: a peer that is slow keeps
+// nobody out. The error may be that of g's Enter.
+func (c *TLSConn) HandshakeThrough(ctx context.Context, g Gate) error {
+	c.rec.gate = &gate{Gate: g, ctx: ctx}
+	defer func() {
+		c.rec.gate.leave()
+		c.rec.gate = nil
+	}()
+	return c.HandshakeContext(ctx)
+}
+
+// Seal returns p and the end of the writing direction as they would be sent, and
+// the socket, which the caller then owns: what is said later needs no more than
+// them. Nothing can be written any more.
+func (c *TLSConn) Seal(p []byte) (sealed []byte, socket net.Conn, err error) {
+	c.rec.mu.Lock()
+	c.rec.sealed = &sealed
+	c.rec.mu.Unlock()
+	if _, err := c.Write(p); err != nil {
+		return nil, nil, err
+	}
+	_ = c.CloseWrite()
+	c.rec.mu.Lock()
+	defer c.rec.mu.Unlock()
+	return sealed, c.rec.Conn.Conn, nil
 }
 
 // ReadBuf implements Reader: it opens record after record until none is there
