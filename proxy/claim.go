@@ -54,7 +54,7 @@ func (s *session) mayTakeOver(holder *session) bool {
 		}
 	}
 	r := holder.running.Load()
-	return r != nil && r.silence(time.Now()) >= ghost
+	return r != nil && r.silence(time.Now()) >= ghost && !r.held()
 }
 
 // claim takes a name for a publisher, or returns the session that has it.

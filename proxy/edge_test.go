@@ -131,12 +131,27 @@ func (r *recorder) wait(t *testing.T, k proxy.Kind, match func(proxy.Event) bool
 	}
 }
 
+// count returns how many events of that kind there were.
+func (r *recorder) count(k proxy.Kind) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if e.Kind == k {
+			n++
+		}
+	}
+	return n
+}
+
 // check needs the end of all sessions.
 func (r *recorder) check(t *testing.T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	state := map[string]proxy.Kind{}
 	for _, e := range r.events {
+		if e.Kind == proxy.Banned {
+			continue
+		}
 		before := state[e.Session]
 		want := map[proxy.Kind]proxy.Kind{proxy.Accepted: 0, proxy.Refused: proxy.Accepted, proxy.Started: proxy.Accepted, proxy.Ended: proxy.Started}[e.Kind]
 		if before != want {

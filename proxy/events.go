@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rtmps-edge/authz"
+	"rtmps-edge/ratelimit"
 )
 
 // Kind tells Events apart.
@@ -17,6 +18,8 @@ const (
 	Refused
 	Started
 	Ended
+	// Banned is of an address and of no session: it stands outside this order.
+	Banned
 )
 
 // Stage is the part of the session's straight line in which it was refused.
@@ -84,6 +87,9 @@ type Event struct {
 	// Ended: payload as it passed through the edge.
 	BytesIn, BytesOut int64 // received from the client; sent to the client
 	Duration          time.Duration
+
+	// Banned. Only Kind, Time, Client and this are set.
+	Ban ratelimit.Ban
 }
 
 // Took is how long the stages of a session's setup took. Zero: not reached.

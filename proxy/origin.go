@@ -30,19 +30,25 @@ const (
 	retryPause = 250 * time.Millisecond
 )
 
-// open chooses the origin and opens the stream there, under the granted names.
-func (s *session) open(g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
+// reserve takes what only this stream may have: its name at the origin, and its
+// place among the streams that are counted.
+func (s *session) reserve(g authz.Grant) (*Origin, error) {
 	o := s.choose(g)
 	if o == nil {
 		return nil, &refusal{stage: StageOrigin, reason: "no such origin", err: fmt.Errorf("the grant names the origin %q, which is not configured", g.Origin)}
 	}
 	s.event.Origin = o.Name
 	name := streamName{o.Name, g.App, g.Name}
-	if r.Action == rtmp.Publish {
+	if s.event.Action == authz.Publish {
 		if err := s.take(name); err != nil {
 			return nil, err
 		}
 	}
+	return o, s.count(g)
+}
+
+// open opens the stream at o, under the granted names.
+func (s *session) open(o *Origin, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
 	begin := time.Now()
 	for {
 		c, err := s.tryServers(o, g, r)

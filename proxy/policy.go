@@ -45,8 +45,21 @@ type Limits struct {
 	SetupTimeout time.Duration
 	// IdleTimeout ends a publisher from whom nothing was received so long.
 	IdleTimeout time.Duration
+	// Bans say when an address is kept out for a while.
+	Bans ratelimit.BanLimits
+	// Handshakes is how many TLS handshakes are worked at, at once and in all;
+	// 0 = ratelimit.HandshakesPerCore × cores.
+	Handshakes int
+	// Streams holds the limits that are judged when a stream was authorized,
+	// and the bit rate of an address.
+	Streams ratelimit.StreamLimits
 	// PublishBitrate and PlayBitrate are in bits per second and per stream.
 	PublishBitrate, PlayBitrate int64
+	// EndOverBitrate ends a stream that was above its bit rate, or its
+	// address's, for 10 s. Until then, and otherwise, it is held to it.
+	EndOverBitrate bool
+	// MaxDuration ends a stream that has lasted so long.
+	MaxDuration time.Duration
 	// DrainTimeout is how long Shutdown waits for running streams.
 	DrainTimeout time.Duration
 }

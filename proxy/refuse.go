@@ -14,6 +14,7 @@ import (
 	"rtmps-edge/authz"
 	"rtmps-edge/internal/secret"
 	"rtmps-edge/internal/wire"
+	"rtmps-edge/ratelimit"
 	"rtmps-edge/rtmp"
 )
 
@@ -22,6 +23,7 @@ type refusal struct {
 	stage  Stage
 	reason string // "" = told from err
 	err    error
+	guess  bool // a credential was tried that is not good
 }
 
 func (r *refusal) Error() string { return string(r.stage) + ": " + r.err.Error() }
@@ -29,6 +31,10 @@ func (r *refusal) Unwrap() error { return r.err }
 
 // reject tells a client that has asked why it is refused.
 func (s *session) reject(p *rtmp.Pending, err error) error {
+	if delay := s.failed(err); delay > 0 {
+		s.detain(delay, p.Rejection(whatToSay(s.event.Action, err)))
+		return err
+	}
 	_ = s.conn.SetDeadline(time.Now().Add(farewell))
 	if p.Reject(whatToSay(s.event.Action, err)) == nil {
 		linger(s.conn)
@@ -49,7 +55,12 @@ func whatToSay(action authz.Action, err error) *rtmp.StatusError {
 		denied = &rtmp.StatusError{Code: "NetStream.Play.Failed", Description: "This stream may not be played with this name or key."}
 	}
 	var said *rtmp.StatusError
+	var limit *ratelimit.Refusal
 	switch {
+	case errors.As(err, &limit) && limit.Reason == ratelimit.ReasonStreamsPerIP:
+		return overLimit(action, "Too many streams run from this address. Stop one of them and try again.")
+	case errors.As(err, &limit):
+		return overLimit(action, "Too many streams run with this key. Stop one of them and try again.")
 	case r.reason == "duplicate" || errors.As(err, &said) && said.Code == "NetStream.Publish.BadName":
 		return &rtmp.StatusError{Code: "NetStream.Publish.BadName",
 			Description: "This stream is already being published. Stop the other encoder, or wait a moment if it has just stopped."}
@@ -130,6 +141,14 @@ func isTLS(err error) bool {
 	return errors.As(err, &header) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
+// overLimit is what a client hears that is over a limit.
+func overLimit(action authz.Action, description string) *rtmp.StatusError {
+	if action == authz.Play {
+		return &rtmp.StatusError{Code: "NetStream.Play.Failed", Description: description}
+	}
+	return &rtmp.StatusError{Code: "NetStream.Publish.Rejected", Description: description}
+}
+
 func authReason(err error) string {
 	switch {
 	case errors.Is(err, authz.ErrUnknownApp):
@@ -140,12 +159,20 @@ func authReason(err error) string {
 	return "unavailable"
 }
 
+// isGuess says that an authorizer judged the credential, and refused.
+func isGuess(err error) bool {
+	return errors.Is(err, authz.ErrDenied) || errors.Is(err, authz.ErrUnknown)
+}
+
 // tlsReason names why a TLS handshake failed.
 func tlsReason(err error) string {
 	var header tls.RecordHeaderError
 	var alert tls.AlertError
 	var cert x509.UnknownAuthorityError
+	var limit *ratelimit.Refusal
 	switch text := err.Error(); {
+	case errors.As(err, &limit):
+		return limit.Reason
 	case errors.As(err, &header):
 		return "not TLS"
 	case errors.As(err, &alert), strings.Contains(text, "remote error"), errors.As(err, &cert):

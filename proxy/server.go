@@ -43,10 +43,11 @@ type ListenerConfig struct {
 
 // Server accepts and keeps sessions.
 type Server struct {
-	policy    atomic.Pointer[Policy]
-	observer  Observer
-	log       *logrus.Logger
-	admission *ratelimit.Admission
+	policy   atomic.Pointer[Policy]
+	changed  chan struct{} // has one when the policy is new: look at once
+	observer Observer
+	log      *logrus.Logger
+	limits   *ratelimit.Limiter
 
 	servers  servers
 	ctx      context.Context // ends with Shutdown: for health checks
@@ -69,9 +70,10 @@ type Server struct {
 // NewServer returns a Server that does nothing yet.
 func NewServer(c ServerConfig) *Server {
 	s := &Server{
+		changed:   make(chan struct{}, 1),
 		observer:  c.Observer,
 		log:       c.Log,
-		admission: ratelimit.NewAdmission(),
+		limits:    ratelimit.NewLimiter(),
 		listeners: map[net.Listener]*atomic.Pointer[ListenerConfig]{},
 		sessions:  map[*session]bool{},
 		names:     map[streamName]*session{},
@@ -83,7 +85,10 @@ func NewServer(c ServerConfig) *Server {
 		s.log.SetOutput(io.Discard)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.policy.Store(c.Policy)
+	s.limits.Bans.OnBan = s.banned
+	if c.Policy != nil {
+		s.SetPolicy(c.Policy)
+	}
 	return s
 }
 
@@ -91,8 +96,15 @@ func NewServer(c ServerConfig) *Server {
 func (s *Server) Policy() *Policy { return s.policy.Load() }
 
 // SetPolicy puts another policy in force. Running sessions keep their
-// certificate and origin; limits reach them at the next look.
-func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
+// certificate and origin; limits reach them at once.
+func (s *Server) SetPolicy(p *Policy) {
+	s.policy.Store(p)
+	s.limits.Handshakes.SetLimit(p.Limits.Handshakes)
+	select {
+	case s.changed <- struct{}{}:
+	default: // the look is coming
+	}
+}
 
 // Sessions returns how many connections there are.
 func (s *Server) Sessions() int {
@@ -199,14 +211,20 @@ func (s *Server) watch() {
 	for {
 		select {
 		case now := <-tick.C:
-			policy := s.Policy()
-			for _, n := range s.all() {
-				n.look(now, policy)
-			}
-			s.checkHealth(now, policy)
+			s.look(now)
+			s.checkHealth(now, s.Policy())
+		case <-s.changed:
+			s.look(time.Now())
 		case <-s.done:
 			return
 		}
+	}
+}
+
+func (s *Server) look(now time.Time) {
+	policy := s.Policy()
+	for _, n := range s.all() {
+		n.look(now, policy)
 	}
 }
 
@@ -249,6 +267,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		<-empty
 	}
+	s.limits.Close()
 	s.cancel()
 	close(s.done)
 	if watching != nil {

@@ -35,7 +35,10 @@ type session struct {
 	begun   time.Time
 	ctx     context.Context // ends with the session
 	cancel  context.CancelFunc
-	release func() // gives the admission back
+	release func()           // gives the admission back; nil before, and when detained
+	lease   *ratelimit.Lease // the stream's place; nil until authorized
+	// detained: the connection belongs to the tarpit now.
+	detained bool
 
 	running atomic.Pointer[running] // set when the stream has started
 	mu      sync.Mutex
@@ -48,6 +51,7 @@ type leg interface {
 	wire.Reader
 	wire.Writer
 	CloseWrite() error
+	Seal(p []byte) (sealed []byte, socket net.Conn, err error)
 }
 
 // run is the straight line.
@@ -59,12 +63,14 @@ func (s *session) run() {
 	// The setup runs on a stack of its own: what TLS and dialing made it grow
 	// to is not kept by a stream that may last for days.
 	apart(func() {
+		err := errPanic
+		defer func() {
+			if err != nil {
+				s.refused(err)
+			}
+		}()
 		defer s.guard()
-		var err error
 		client, origin, err = s.setup()
-		if err != nil {
-			s.refused(err)
-		}
 	})
 	if client != nil {
 		s.relay(client, origin)
@@ -93,7 +99,11 @@ func (s *session) setup() (client, origin *rtmp.Conn, err error) {
 	if err != nil {
 		return nil, nil, s.reject(pending, err)
 	}
-	origin, err = s.open(grant, pending.Request)
+	at, err := s.reserve(grant)
+	if err != nil {
+		return nil, nil, s.reject(pending, err)
+	}
+	origin, err = s.open(at, grant, pending.Request)
 	if err != nil {
 		return nil, nil, s.reject(pending, err)
 	}
@@ -105,6 +115,9 @@ func (s *session) setup() (client, origin *rtmp.Conn, err error) {
 	s.started(grant, client, origin)
 	return client, origin, nil
 }
+
+// errPanic stands until setup has returned.
+var errPanic = errors.New("panic")
 
 func newSession(srv *Server, c net.Conn, lc ListenerConfig) *session {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -146,25 +159,6 @@ func apart(f func()) {
 	<-done
 }
 
-// admit judges the address, before any byte is read.
-func (s *session) admit() error {
-	addr := s.event.Client.Addr()
-	if inAny(addr, s.policy.DenyFrom) {
-		return &refusal{stage: StageAdmit, reason: "network", err: errors.New("the address is in deny_from")}
-	}
-	release, err := s.srv.admission.Admit(addr, s.policy.Limits.Admission)
-	if err != nil {
-		r := &refusal{stage: StageAdmit, reason: "limit", err: err}
-		var limit *ratelimit.Refusal
-		if errors.As(err, &limit) {
-			r.reason = limit.Reason
-		}
-		return r
-	}
-	s.release = release
-	return nil
-}
-
 // deadline sets when the setup must be over; 0 clears it.
 func (s *session) deadline(d time.Duration) {
 	if d == 0 {
@@ -189,7 +183,7 @@ func (s *session) secure() error {
 	s.conn = c
 	s.mu.Unlock()
 	begin := time.Now()
-	err := c.HandshakeContext(s.ctx)
+	err := c.HandshakeThrough(s.ctx, s.srv.limits.Handshakes)
 	s.event.Took.TLS = time.Since(begin)
 	if err != nil {
 		return &refusal{stage: StageTLS, reason: tlsReason(err), err: err}
@@ -234,7 +228,7 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 		err = errors.New("a grant without a stream name")
 	}
 	if err != nil {
-		return g, &refusal{stage: StageAuthorize, reason: authReason(err), err: err}
+		return g, &refusal{stage: StageAuthorize, reason: authReason(err), err: err, guess: isGuess(err)}
 	}
 	if g.App == "" {
 		g.App = q.App
@@ -266,13 +260,16 @@ func (s *session) observe(k Kind) {
 // close ends whatever is left.
 func (s *session) close() {
 	s.cancel()
-	_ = s.conn.Close()
+	if !s.detained {
+		_ = s.conn.Close()
+	}
 	if s.origin != nil {
 		_ = s.origin.Close()
 	}
 	if s.server != nil {
 		s.server.streams.Add(-1)
 	}
+	s.lease.Release()
 	if s.release != nil {
 		s.release()
 	}

@@ -37,6 +37,7 @@ type running struct {
 	grant          authz.Grant
 	client, origin *rtmp.Conn
 	pacer          *ratelimit.Pacer
+	lease          *ratelimit.Lease
 	since          time.Time
 
 	received int64        // from the client, at the last look
@@ -69,11 +70,11 @@ func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	s.ctx, s.cancel = ctx, both(cancel, old)
 	s.mu.Unlock()
 	now := time.Now()
-	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, since: now, asked: now, question: s.asked}
+	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, lease: s.lease, since: now, asked: now, question: s.asked}
 	r.heard.Store(now.UnixNano())
 	r.pacer = ratelimit.NewPacer(ratelimit.PacerConfig{Bitrate: bitrate(r.action, g, s.policy)})
 	r.from().KeepFacts()
-	pacers := ratelimit.Pacers{r.pacer}
+	pacers := ratelimit.Pacers{r.pacer, r.lease.Pacer()}
 	r.from().Pace(func(n int) (int, error) { return pacers.Wait(ctx, n) })
 	s.event.Took.Setup = now.Sub(s.begun)
 	s.running.Store(r)
@@ -106,6 +107,7 @@ func (s *session) relay(client, origin *rtmp.Conn) {
 
 // upstream carries what the client sends.
 func (s *session) upstream(origin, client *rtmp.Conn) {
+	defer s.guard()
 	s.over(SideClient, SideOrigin, rtmp.Relay(origin, client))
 }
 
@@ -196,6 +198,7 @@ func (s *session) goodbye(client, origin *rtmp.Conn) {
 	origin.Release()
 	client.Release()
 	linger(s.origin)
+	s.lease.Release() // before the name: who takes it over needs the place
 	s.srv.unclaim(s)
 	drain(s.conn)
 }
@@ -209,8 +212,12 @@ func lastWords(e *end, action authz.Action) *rtmp.StatusError {
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "One connection publishes one stream."}
 	case e.reason == "takeover":
 		return &rtmp.StatusError{Code: "NetStream.Publish.BadName", Description: "Another encoder has taken over this stream."}
-	case e.reason == "kick" && action == authz.Publish:
+	case e.reason == reasonKick && action == authz.Publish:
 		return &rtmp.StatusError{Code: "NetStream.Publish.Rejected", Description: "The operator of this server ended the stream."}
+	case e.reason == reasonBitrate:
+		return overLimit(action, "The stream was above the bit rate that is allowed here for too long. Lower the bit rate of the encoder and start again.")
+	case e.reason == reasonDuration:
+		return overLimit(action, "The stream has lasted as long as is allowed here.")
 	case e.reason == "revoked" || e.reason == "expired":
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "The stream key is no longer valid."}
 	case e.side == SideOrigin && e.reason != "finished" && action == authz.Publish:
@@ -251,7 +258,7 @@ func (s *session) look(now time.Time, p *Policy) {
 	if r == nil || s.isEnded() {
 		return
 	}
-	r.pacer.SetBitrate(bitrate(r.action, r.grant, p))
+	r.limit(p)
 	if n := r.client.Received(); n != r.received {
 		r.received = n
 		r.heard.Store(now.UnixNano())
@@ -268,7 +275,11 @@ func (s *session) look(now time.Time, p *Policy) {
 		s.stop(SideOrigin, "stalled", nil)
 	case r.writes[1].stalled(now, r.client):
 		s.stop(SideClient, "stalled", nil)
-	case idle > 0 && r.action == authz.Publish && r.silence(now) >= idle && r.writes[0].number%2 == 0:
+	case r.tooFast(p):
+		s.stop(SideEdge, reasonBitrate, nil)
+	case p.Limits.MaxDuration > 0 && now.Sub(r.since) >= p.Limits.MaxDuration:
+		s.stop(SideEdge, reasonDuration, nil)
+	case idle > 0 && r.action == authz.Publish && r.silence(now) >= idle && r.writes[0].number%2 == 0 && !r.held():
 		s.stop(SideClient, "idle", nil)
 	}
 }

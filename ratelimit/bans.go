@@ -64,6 +64,10 @@ type Ban struct {
 // It is safe for concurrent use, and outlives reloads: limits are passed in
 // with each call.
 type Bans struct {
+	// OnBan hears of each new ban, if it is set before the first call. It must
+	// return soon.
+	OnBan func(Ban)
+
 	table *table[peer, offender]
 	last  atomic.Int64 // no ban ends later: after it, nobody needs to look
 }
@@ -93,6 +97,13 @@ func (b *Bans) Failed(addr netip.Addr, lim BanLimits) (failures int, ban Ban, ba
 	if !addr.IsValid() {
 		return 0, Ban{}, false
 	}
+	if failures, ban, banned = b.failed(addr, lim); banned {
+		b.tell(ban)
+	}
+	return failures, ban, banned
+}
+
+func (b *Bans) failed(addr netip.Addr, lim BanLimits) (failures int, ban Ban, banned bool) {
 	p, now := peerOf(addr), b.table.now()
 	s := b.table.of(p)
 	s.mu.Lock()
@@ -117,7 +128,17 @@ func (b *Bans) Failed(addr netip.Addr, lim BanLimits) (failures int, ban Ban, ba
 // that lasts longer stays as it is: it can be lifted. It is not ok if addr is
 // not valid, d is not positive, or the table is full of bans set by hand.
 func (b *Bans) Add(addr netip.Addr, d time.Duration, why string) (Ban, bool) {
-	return b.add(addr, d, why, true)
+	ban, ok := b.add(addr, d, why, true)
+	if ok {
+		b.tell(ban)
+	}
+	return ban, ok
+}
+
+func (b *Bans) tell(ban Ban) {
+	if b.OnBan != nil {
+		b.OnBan(ban)
+	}
 }
 
 func (b *Bans) add(addr netip.Addr, d time.Duration, why string, byHand bool) (Ban, bool) {

@@ -41,9 +41,9 @@ func (l *Limiter) Stream(ctx context.Context, addr netip.Addr, subject string, l
 	return l.Streams.Take(addr, subject, lim)
 }
 
-// Failed counts one refused credential of addr. It returns how long the refusal
-// should be delayed, and the ban that it caused, if any.
-func (l *Limiter) Failed(addr netip.Addr, lim BanLimits) (delay time.Duration, ban Ban, banned bool) {
-	n, ban, banned := l.Bans.Failed(addr, lim)
-	return TarpitDelay(n), ban, banned
+// Failed counts one refused credential of addr, which may ban it. It returns how
+// long the refusal should be delayed.
+func (l *Limiter) Failed(addr netip.Addr, lim BanLimits) (delay time.Duration) {
+	n, _, _ := l.Bans.Failed(addr, lim)
+	return TarpitDelay(n)
 }

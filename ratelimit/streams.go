@@ -133,6 +133,16 @@ func (l *Lease) Pacer() *Pacer {
 	return l.address.pacer
 }
 
+// Neighbours is how many streams share the Pacer, this one included.
+func (l *Lease) Neighbours() int {
+	if l == nil || l.address == nil {
+		return 0
+	}
+	l.streams.mu.Lock()
+	defer l.streams.mu.Unlock()
+	return l.address.streams
+}
+
 // SetBitratePerIP changes the limit of the Lease's address, in bits per second;
 // 0 or less = no limit.
 func (l *Lease) SetBitratePerIP(bitrate int64) { l.Pacer().SetBitrate(bitrate) }

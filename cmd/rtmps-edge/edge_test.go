@@ -215,7 +215,7 @@ func TestReloadChangesEverythingOrNothing(t *testing.T) {
 	}
 
 	// A good one: another listener, without TLS, and open publishing.
-	s.write("edge.toml", basic+"[authz]\npublish = [\"open\"]\n[[listener]]\naddress = \"localhost:0\"\ntls = \"off\"\n")
+	s.write("edge.toml", basic+"[authz]\npublish = [\"keys\", \"open\"]\n[[listener]]\naddress = \"localhost:0\"\ntls = \"off\"\n")
 	s.hup <- os.Interrupt
 	s.logs.wait(t, 1, "level=info", "reloaded")
 	s.logs.wait(t, 1, "listening", "localhost:0")

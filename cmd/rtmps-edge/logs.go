@@ -47,6 +47,9 @@ func (o logObserver) Observe(e proxy.Event) {
 		about(fields, e)
 		ended(fields, e)
 		o.log.WithFields(fields).Info("stream ended")
+	case proxy.Banned:
+		o.log.WithFields(logrus.Fields{"client": e.Ban.Network.String(), "reason": e.Ban.Why,
+			"until": e.Ban.Until.Format(time.RFC3339), "count": e.Ban.Count}).Warn("banned")
 	}
 }
 
