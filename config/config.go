@@ -4,7 +4,6 @@ package config
 
 import (
 	"crypto/sha256"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -77,32 +76,13 @@ const (
 	SourceFiles      = "files"
 )
 
-// Authz says who may do what.
-type Authz struct {
-	Publish, Play []string // names of authorizers, in the order they are asked
-	KeysFile      string
-	// PublishFrom and PlayFrom are the networks that may do each; empty = any.
-	PublishFrom, PlayFrom []netip.Prefix
-	// DenyFrom are the networks that are refused before TLS.
-	DenyFrom []netip.Prefix
-	// Duplicate and Recheck are as in proxy.Policy.
-	Duplicate proxy.Duplicate
-	Recheck   time.Duration
-}
-
-// Names of authorizers.
-const (
-	AuthorizerKeys = "keys"
-	AuthorizerOpen = "open"
-)
-
 // Default returns what an empty file means, but for the listener and the
 // origin, of which there must be one each.
 func Default() *Config {
 	return &Config{
 		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
 		TLS:   TLS{Source: SourceSelfSigned, Profile: tlsconf.Encoder},
-		Authz: Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml", Duplicate: proxy.DuplicateReject},
+		Authz: defaultAuthz(),
 		Limits: proxy.Limits{
 			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},
 			Admission: ratelimit.AdmissionLimits{
@@ -150,17 +130,4 @@ func Parse(file string, data []byte) (*Config, error) {
 // Fault makes a fault of this file that was found later than by Load.
 func (c *Config) Fault(line int, key, value, problem string) fault.Fault {
 	return fault.Fault{File: c.File, Line: line, Key: key, Value: value, Problem: problem}
-}
-
-// KeysFile returns the path of the keys.toml that file names, whatever else is
-// wrong with it: the default, beside it, if it cannot be read.
-func KeysFile(file string) string {
-	c := Default()
-	data, err := readfile.Read(file, MaxFile)
-	t, parseErr := tomlfile.Parse(file, data)
-	if err != nil || parseErr != nil {
-		t, _ = tomlfile.Parse(file, nil)
-	}
-	t.Table("authz").Table("keys").String("file", &c.Authz.KeysFile)
-	return t.Path(c.Authz.KeysFile)
 }

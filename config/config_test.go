@@ -82,7 +82,7 @@ func TestDocumentedDefaults(t *testing.T) {
 // Every key that is read is documented, and nothing else is. The keys that are
 // read are those that each table's fault for an unknown key lists.
 func TestEveryKeyIsDocumented(t *testing.T) {
-	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[limits]"}
+	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[[authz.signed]]", "[limits]"}
 	text := ""
 	for _, table := range tables {
 		text += table + "\nnot-a-key = 1\n"
@@ -129,7 +129,7 @@ func mapsKeys(m map[string][]string) func(func(string) bool) {
 // notBuilt returns the keys of a table that are refused as not built yet.
 func notBuilt(t *testing.T, table string) (keys []string) {
 	t.Helper()
-	all := []string{"proxy_protocol", "client_ca", "client_auth", "acme", "client_ip", "recheck", "signed", "jwt", "webhook", "password",
+	all := []string{"proxy_protocol", "client_ca", "client_auth", "acme", "client_ip", "jwt", "webhook", "password",
 		"certificate", "handshakes", "bitrate_per_ip", "streams_per_ip", "streams_per_subject", "max_duration", "auth_failures", "ban"}
 	text := table + "\n"
 	for _, key := range all {
@@ -183,9 +183,12 @@ balance = "fair"
 [[route]]
 app = "["
 [authz]
-play = ["signed", "nobody"]
+play = ["jwt", "nobody"]
 deny_from = ["everywhere"]
-signed = 1
+jwt = 1
+[[authz.signed]]
+scheme = "rot13"
+window = "x"
 [limits]
 connect_rate_per_ip = "often"
 publish_bitrate = "8Mbps"
@@ -206,7 +209,7 @@ streams_per_ip = 4
 		}
 	}
 	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "tls.certificate.cert", "tls.certificate.key",
-		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.signed",
+		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.jwt", "authz.signed.scheme", "authz.signed.window", "authz.signed.secrets_file",
 		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "admin"} {
 		if !at["edge.toml "+key] {
 			t.Errorf("no fault of %s in\n%v", key, err)

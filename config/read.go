@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -12,10 +10,7 @@ import (
 	"github.com/hashicorp/go-sockaddr/template"
 	"github.com/sirupsen/logrus"
 
-	"rtmps-edge/authz"
-	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/glob"
-	"rtmps-edge/internal/readfile"
 	"rtmps-edge/internal/tomlfile"
 	"rtmps-edge/proxy"
 	"rtmps-edge/ratelimit"
@@ -227,40 +222,6 @@ func (c *Config) readRoute(t *tomlfile.Table) {
 	c.Routes = append(c.Routes, r)
 }
 
-func (c *Config) readAuthz(t *tomlfile.Table) {
-	tomlfile.List(t, "publish", &c.Authz.Publish, authorizer)
-	tomlfile.List(t, "play", &c.Authz.Play, authorizer)
-	tomlfile.List(t, "publish_from", &c.Authz.PublishFrom, authz.ParseNetwork)
-	tomlfile.List(t, "play_from", &c.Authz.PlayFrom, authz.ParseNetwork)
-	tomlfile.List(t, "deny_from", &c.Authz.DenyFrom, authz.ParseNetwork)
-	tomlfile.OneOf(t, "duplicate", &c.Authz.Duplicate, proxy.DuplicateReject, proxy.DuplicateTakeover, proxy.DuplicateSameIP)
-	t.Duration("recheck", &c.Authz.Recheck, 0, 24*time.Hour)
-	keys := t.Table("keys")
-	keys.String("file", &c.Authz.KeysFile)
-	keys.End()
-	c.Authz.KeysFile = t.Path(c.Authz.KeysFile)
-	if c.Authz.Uses(AuthorizerKeys) {
-		c.checkKeys(keys)
-	}
-	t.NotBuilt("signed", "jwt", "webhook", "password", "certificate")
-	t.End()
-}
-
-func authorizer(name string) (string, error) {
-	switch name {
-	case AuthorizerKeys, AuthorizerOpen:
-		return name, nil
-	case "signed", "jwt", "webhook", "password", "certificate":
-		return "", fmt.Errorf("is not built yet: must be \"keys\" or \"open\"")
-	}
-	return "", fmt.Errorf("must be \"keys\" or \"open\"")
-}
-
-// Uses reports whether an authorizer is asked for anything.
-func (a Authz) Uses(name string) bool {
-	return slices.Contains(a.Publish, name) || slices.Contains(a.Play, name)
-}
-
 func (c *Config) readLimits(t *tomlfile.Table) {
 	l := &c.Limits
 	t.Int("connections", &l.Admission.Connections, 0, maxCount)
@@ -286,19 +247,4 @@ func limit(t *tomlfile.Table, key string, dst *int, least, most int) {
 		return
 	}
 	t.Size(key, dst, least, most)
-}
-
-// checkKeys finds the faults of keys.toml, so that they are told with all
-// others.
-func (c *Config) checkKeys(t *tomlfile.Table) {
-	_, err := authz.ListKeys(c.Authz.KeysFile)
-	var list fault.List
-	switch {
-	case errors.As(err, &list):
-		t.Add(list)
-	case errors.Is(err, fs.ErrNotExist):
-		t.Missing("file", fmt.Sprintf("there is no %s yet: make it with \"rtmps-edge key add NAME\"", c.Authz.KeysFile))
-	case err != nil:
-		t.Missing("file", "must be a file that can be read: "+readfile.Reason(err))
-	}
 }

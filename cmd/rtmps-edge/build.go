@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
 
-	"rtmps-edge/authz"
 	"rtmps-edge/config"
 	"rtmps-edge/proxy"
 	"rtmps-edge/tlsconf"
@@ -24,7 +24,7 @@ type parts struct {
 	policy *proxy.Policy
 	source *part[tlsconf.Source] // nil: no listener needs TLS
 	reread bool                  // source was taken over
-	keys   *part[*authz.Keys]    // nil: not asked
+	asked  map[string][]*member  // the authorizers that are, by name
 	apply  []func()              // what a reload does once nothing can fail any more
 }
 
@@ -65,7 +65,7 @@ func build(cfg *config.Config, old *parts, log *logrus.Logger) (*parts, error) {
 	if err := p.buildTLS(old, log); err != nil {
 		return nil, err
 	}
-	if err := p.buildKeys(old, log); err != nil {
+	if err := p.buildAuthorizers(old, log); err != nil {
 		return nil, err
 	}
 	p.buildPolicy()
@@ -98,42 +98,6 @@ func newSource(c config.TLS, log *logrus.Logger) (tlsconf.Source, error) {
 		log.Warn("the self-signed certificate is new at each start: set self_signed_dir in [tls] to keep it, or another source")
 	}
 	return s, err
-}
-
-func (p *parts) buildKeys(old *parts, log *logrus.Logger) error {
-	if !p.cfg.Authz.Uses(config.AuthorizerKeys) {
-		return nil
-	}
-	file := p.cfg.Authz.KeysFile
-	if old != nil && old.keys != nil && old.cfg.Authz.KeysFile == file {
-		apply, err := old.keys.it.Prepare()
-		if err != nil {
-			return err
-		}
-		p.keys = old.keys
-		p.apply = append(p.apply, apply)
-		return nil
-	}
-	keys, err := authz.NewKeys(authz.KeysConfig{
-		File:     file,
-		Warn:     func(text string) { log.Warn(text) },
-		OnReload: func(err error) { keysReloaded(log, file, err) },
-	})
-	if err != nil {
-		return err
-	}
-	p.keys = newPart(keys)
-	return nil
-}
-
-func keysReloaded(log *logrus.Logger, file string, err error) {
-	if err == nil {
-		log.WithField("file", file).Info("stream keys read again")
-		return
-	}
-	for _, text := range lines(err) {
-		log.Error("stream keys not read again, those in force stay: " + text)
-	}
 }
 
 func (p *parts) buildPolicy() {
@@ -169,27 +133,12 @@ func (p *parts) reload() error {
 	return p.source.it.Reload(context.Background())
 }
 
-// chain returns nil for an empty list: that action is refused altogether.
-func (p *parts) chain(names []string) authz.Authorizer {
-	var list []authz.Named
-	for _, name := range names {
-		switch name {
-		case config.AuthorizerKeys:
-			list = append(list, authz.Named{Name: name, Authorizer: p.keys.it})
-		case config.AuthorizerOpen:
-			list = append(list, authz.Named{Name: name, Authorizer: authz.Open{}})
-		}
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	return authz.NewChain(authz.ChainConfig{Authorizers: list})
-}
-
 // start runs the watchers that do not run yet.
 func (p *parts) start() {
 	p.source.start()
-	p.keys.start()
+	for _, m := range p.members() {
+		m.start()
+	}
 }
 
 // replace takes over from old: nothing of it can fail.
@@ -200,14 +149,18 @@ func (p *parts) replace(old *parts) {
 	if old.source != p.source {
 		old.source.end() // running sessions keep their certificate
 	}
-	if old.keys != nil && old.keys != p.keys {
-		old.keys.end()
-		old.keys.it.Retire()
+	for _, m := range old.members() {
+		if !slices.Contains(p.members(), m) {
+			m.end()
+			m.retire()
+		}
 	}
 }
 
 // stop ends the watchers.
 func (p *parts) stop() {
 	p.source.end()
-	p.keys.end()
+	for _, m := range p.members() {
+		m.end()
+	}
 }

@@ -120,6 +120,25 @@ func (t *Table) Zero(key string) bool {
 	return ok && (v == int64(0) || v == "0")
 }
 
+// Adopt notes the faults that somebody else found in what was read from t: those
+// without a file are of its keys. An error that is no fault.List is one of the
+// table.
+func (t *Table) Adopt(err error) {
+	var list fault.List
+	if !errors.As(err, &list) {
+		if err != nil {
+			t.doc.faults.Add(fault.Fault{File: t.doc.file, Line: t.line, Key: t.name, Problem: err.Error()})
+		}
+		return
+	}
+	for _, f := range list {
+		if f.File == "" {
+			f.File, f.Line, f.Key = t.doc.file, t.Line(f.Key), join(t.name, f.Key)
+		}
+		t.doc.faults.Add(f)
+	}
+}
+
 // Add notes faults of another file that this one names.
 func (t *Table) Add(list fault.List) { t.doc.faults = append(t.doc.faults, list...) }
 

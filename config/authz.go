@@ -1,0 +1,149 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/readfile"
+	"rtmps-edge/internal/secret"
+	"rtmps-edge/internal/tomlfile"
+	"rtmps-edge/proxy"
+)
+
+// Authz says who may do what.
+type Authz struct {
+	Publish, Play []string // names of authorizers, in the order they are asked
+	// PublishFrom and PlayFrom are the networks that may do each; empty = any.
+	PublishFrom, PlayFrom []netip.Prefix
+	// DenyFrom are the networks that are refused before TLS.
+	DenyFrom []netip.Prefix
+	// Duplicate and Recheck are as in proxy.Policy.
+	Duplicate proxy.Duplicate
+	Recheck   time.Duration
+
+	KeysFile string
+	Signed   []authz.SignedConfig
+}
+
+// Names of authorizers.
+const (
+	AuthorizerOpen   = "open"
+	AuthorizerKeys   = "keys"
+	AuthorizerSigned = "signed"
+)
+
+// authorizers are those that there are, and unbuilt those of the documentation
+// that there are not.
+var (
+	authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerOpen}
+	unbuilt     = []string{"jwt", "webhook", "password", "certificate"}
+)
+
+func defaultAuthz() Authz {
+	return Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml", Duplicate: proxy.DuplicateReject}
+}
+
+// Uses reports whether an authorizer is asked for anything.
+func (a Authz) Uses(name string) bool {
+	return slices.Contains(a.Publish, name) || slices.Contains(a.Play, name)
+}
+
+func (c *Config) readAuthz(t *tomlfile.Table) {
+	tomlfile.List(t, "publish", &c.Authz.Publish, authorizer)
+	tomlfile.List(t, "play", &c.Authz.Play, authorizer)
+	tomlfile.List(t, "publish_from", &c.Authz.PublishFrom, authz.ParseNetwork)
+	tomlfile.List(t, "play_from", &c.Authz.PlayFrom, authz.ParseNetwork)
+	tomlfile.List(t, "deny_from", &c.Authz.DenyFrom, authz.ParseNetwork)
+	tomlfile.OneOf(t, "duplicate", &c.Authz.Duplicate, proxy.DuplicateReject, proxy.DuplicateTakeover, proxy.DuplicateSameIP)
+	t.Duration("recheck", &c.Authz.Recheck, 0, 24*time.Hour)
+	c.readKeys(t.Table("keys"))
+	for _, s := range t.Tables("signed") {
+		c.readSigned(s)
+	}
+	t.NotBuilt(unbuilt...)
+	t.End()
+	if c.Authz.Uses(AuthorizerSigned) && len(c.Authz.Signed) == 0 {
+		t.Missing("signed", "is asked for in publish or play: needs at least one [[authz.signed]]")
+	}
+}
+
+func authorizer(name string) (string, error) {
+	quoted := "\"" + strings.Join(authorizers, "\", \"") + "\""
+	switch {
+	case slices.Contains(authorizers, name):
+		return name, nil
+	case slices.Contains(unbuilt, name):
+		return "", fmt.Errorf("is not built yet: must be one of %s", quoted)
+	}
+	return "", fmt.Errorf("must be one of %s", quoted)
+}
+
+func (c *Config) readKeys(t *tomlfile.Table) {
+	t.String("file", &c.Authz.KeysFile)
+	t.End()
+	c.Authz.KeysFile = t.Path(c.Authz.KeysFile)
+	if !c.Authz.Uses(AuthorizerKeys) {
+		return
+	}
+	_, err := authz.ListKeys(c.Authz.KeysFile)
+	var list fault.List
+	switch {
+	case errors.As(err, &list):
+		t.Add(list)
+	case errors.Is(err, fs.ErrNotExist):
+		t.Missing("file", fmt.Sprintf("there is no %s yet: make it with \"rtmps-edge key add NAME\"", c.Authz.KeysFile))
+	case err != nil:
+		t.Missing("file", "must be a file that can be read: "+readfile.Reason(err))
+	}
+}
+
+func (c *Config) readSigned(t *tomlfile.Table) {
+	s := authz.SignedConfig{Apps: []string{"*"}}
+	t.String("scheme", &s.Scheme)
+	t.Strings("apps", &s.Apps)
+	tomlfile.List(t, "actions", &s.Actions, action)
+	t.File("secrets_file", &s.SecretsFile)
+	tomlfile.List(t, "secrets", &s.Secrets, func(text string) (secret.Text, error) { return secret.New(text), nil })
+	t.Duration("window", &s.Window, 0, 365*24*time.Hour)
+	t.Duration("clock_skew", &s.ClockSkew, 0, time.Hour)
+	t.String("base_url", &s.BaseURL)
+	t.String("template", &s.Template)
+	t.String("signature_param", &s.SignatureParam)
+	t.String("expires_param", &s.ExpiresParam)
+	t.String("prefix", &s.Prefix)
+	t.String("hash", &s.Hash)
+	t.Bool("binds_address", &s.BindsAddress)
+	t.End()
+	if s.SecretsFile == "" || readfile.Check(s.SecretsFile) == nil { // else it is told already
+		_, err := authz.NewSigned(s)
+		t.Adopt(err)
+	}
+	c.Authz.Signed = append(c.Authz.Signed, s)
+}
+
+func action(s string) (authz.Action, error) {
+	if a := authz.Action(s); a == authz.Publish || a == authz.Play {
+		return a, nil
+	}
+	return "", errors.New("must be \"publish\" or \"play\"")
+}
+
+// KeysFile returns the path of the keys.toml that file names, whatever else is
+// wrong with it: the default, beside it, if it cannot be read.
+func KeysFile(file string) string {
+	name := defaultAuthz().KeysFile
+	data, err := readfile.Read(file, MaxFile)
+	t, parseErr := tomlfile.Parse(file, data)
+	if err != nil || parseErr != nil {
+		t, _ = tomlfile.Parse(file, nil)
+	}
+	t.Table("authz").Table("keys").String("file", &name)
+	return t.Path(name)
+}
