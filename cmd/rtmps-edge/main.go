@@ -70,7 +70,7 @@ RTMP, in its own words, to your server. Without a command it runs the edge.`,
 		return &badUse{fmt.Errorf("%w (see %s -h)", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), checkCommand(), demoCommand(), keyCommand(), probeCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), demoCommand(), keyCommand(), probeCommand(), signCommand(), verifyCommand(), versionCommand())
 	return root
 }
 
