@@ -28,6 +28,7 @@ type Writer interface {
 // writing may go on concurrently, each from one goroutine.
 type Conn struct {
 	net.Conn
+	ahead  []byte          // read by Peek and by nobody else yet; nil but for a moment
 	raw    syscall.RawConn // nil where the connection has none, as net.Pipe
 	dst    *Buf            // where onReadable reads to, during ReadBuf
 	n      int
@@ -35,8 +36,11 @@ type Conn struct {
 	onRead func(fd uintptr) bool // c.onReadable, bound once
 }
 
-// New wraps c, which it then owns: Close closes c.
+// New wraps c, which it then owns: Close closes c. A Conn is returned as it is.
 func New(c net.Conn) *Conn {
+	if w, ok := c.(*Conn); ok {
+		return w
+	}
 	w := &Conn{Conn: c}
 	if sc, ok := c.(syscall.Conn); ok && canReadRaw {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -47,9 +51,44 @@ func New(c net.Conn) *Conn {
 	return w
 }
 
+// Peek waits for the next byte and leaves it to be read. Nothing else may read
+// meanwhile.
+func (c *Conn) Peek() (byte, error) {
+	if len(c.ahead) == 0 {
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(c.Conn, first); err != nil {
+			return 0, err
+		}
+		c.ahead = first
+	}
+	return c.ahead[0], nil
+}
+
+// Read reads what Peek has seen, or from the connection.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		return c.takeAhead(p), nil
+	}
+	return c.Conn.Read(p)
+}
+
+// takeAhead moves what Peek has seen to p.
+func (c *Conn) takeAhead(p []byte) int {
+	n := copy(p, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+		c.ahead = nil
+	}
+	return n
+}
+
 // ReadBuf implements Reader. It makes one read: what the kernel holds beyond
 // the room in b is left for the next.
 func (c *Conn) ReadBuf(b *Buf) (int, error) {
+	if len(c.ahead) > 0 {
+		n := c.takeAhead(b.Space())
+		b.Extend(n)
+		return n, nil
+	}
 	if c.raw == nil {
 		n, err := c.Conn.Read(b.Space())
 		b.Extend(n)
