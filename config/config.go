@@ -4,6 +4,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -42,15 +43,27 @@ type Log struct {
 
 // Listener is one [[listener]].
 type Listener struct {
-	Address string // host:port, where host may be a go-sockaddr template
-	TLS     string // TLSRequired or TLSOff
-	Origin  string // "" = by route
-	Line    int    // where it stands in the file
+	// Address is host:port, where host may be a go-sockaddr template, or
+	// "unix:" and a path that can be opened from anywhere, or "systemd:" and the
+	// name or number of a socket that systemd has opened.
+	Address   string
+	TLS       string // TLSRequired, TLSOptional or TLSOff
+	Balancers proxy.Balancers
+	UnixMode  fs.FileMode // of a unix socket: who may connect
+	Origin    string      // "" = by route
+	Line      int         // where it stands in the file
 }
+
+// What addresses of listeners begin with that are not host:port.
+const (
+	UnixPrefix    = "unix:"
+	SystemdPrefix = "systemd:"
+)
 
 // Values of Listener.TLS.
 const (
 	TLSRequired = "required"
+	TLSOptional = "optional" // RTMPS and RTMP on one port
 	TLSOff      = "off"
 )
 
@@ -68,6 +81,9 @@ type TLS struct {
 	SelfSignedDir   string
 	SelfSignedNames []string
 	Certificates    []tlsconf.Pair
+	// ClientCA is a file, the authorities whose client certificates are believed.
+	ClientCA   string
+	ClientAuth tlsconf.ClientAuth
 }
 
 // Values of TLS.Source.
@@ -81,7 +97,7 @@ const (
 func Default() *Config {
 	return &Config{
 		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
-		TLS:   TLS{Source: SourceSelfSigned, Profile: tlsconf.Encoder},
+		TLS:   TLS{Source: SourceSelfSigned, Profile: tlsconf.Encoder, ClientAuth: tlsconf.Off},
 		Authz: defaultAuthz(),
 		Limits: proxy.Limits{
 			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},

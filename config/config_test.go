@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -55,6 +56,9 @@ func TestDocumentedDefaults(t *testing.T) {
 	for _, c := range []*Config{documented, bare} {
 		c.Authz.KeysFile, c.File, c.Sum = filepath.Base(c.Authz.KeysFile), "", [32]byte{}
 		c.Listeners[0].Line = 0
+		if b := c.Listeners[0].Balancers; len(b.Networks) > 0 || b.Unix {
+			t.Error("somebody is believed by default")
+		}
 		for _, list := range []*[]string{&c.TLS.SelfSignedNames} {
 			if *list == nil {
 				*list = []string{}
@@ -129,7 +133,7 @@ func mapsKeys(m map[string][]string) func(func(string) bool) {
 // notBuilt returns the keys of a table that are refused as not built yet.
 func notBuilt(t *testing.T, table string) (keys []string) {
 	t.Helper()
-	all := []string{"proxy_protocol", "client_ca", "client_auth", "acme", "client_ip", "jwt", "webhook", "password",
+	all := []string{"acme", "jwt", "webhook", "password",
 		"certificate", "handshakes", "bitrate_per_ip", "streams_per_ip", "streams_per_subject", "max_duration", "auth_failures", "ban"}
 	text := table + "\n"
 	for _, key := range all {
@@ -171,8 +175,15 @@ level = "loud"
 address = "1936"
 tls = "maybe"
 origin = "nowhere"
+proxy_protocol = ["unix", "10.0.0.0/33"]
+unix_mode = 432
+[[listener]]
+address = "unix:"
+unix_mode = "0888"
 [tls]
 source = "files"
+client_ca = "missing-too.pem"
+client_auth = "sometimes"
 [[tls.certificate]]
 cert = "missing.pem"
 [[origin]]
@@ -180,6 +191,7 @@ servers = ["http://x", "127.0.0.1:1935"]
 dial_timeout = "soon"
 fourcc = ["hevc1"]
 balance = "fair"
+client_ip = "query:"
 [[route]]
 app = "["
 [authz]
@@ -208,7 +220,8 @@ streams_per_ip = 4
 			t.Errorf("%v has no line or says nothing", f)
 		}
 	}
-	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "tls.certificate.cert", "tls.certificate.key",
+	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "listener.proxy_protocol", "listener.unix_mode",
+		"tls.client_ca", "tls.client_auth", "origin.client_ip", "tls.certificate.cert", "tls.certificate.key",
 		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.jwt", "authz.signed.scheme", "authz.signed.window", "authz.signed.secrets_file",
 		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "admin"} {
 		if !at["edge.toml "+key] {
@@ -307,6 +320,53 @@ func TestCodecs(t *testing.T) {
 		if got := c.Limits.RTMP.FourCC; !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestListeners(t *testing.T) {
+	c := load(t, least+`
+[[listener]]
+address = "unix:run/../edge.sock"
+proxy_protocol = ["unix"]
+unix_mode = "0600"
+[[listener]]
+address = "unix:/run/edge.sock"
+proxy_protocol = []
+[[listener]]
+address = "unix:@edge"
+tls = "optional"
+[[listener]]
+address = "systemd:rtmps"
+proxy_protocol = ["10.0.0.0/8", "::1"]
+[[listener]]
+address = "[::]:443"
+`)
+	want := []Listener{
+		{Address: ":1936", TLS: TLSRequired, UnixMode: 0o660},
+		{Address: "unix:" + filepath.Join(filepath.Dir(c.File), "edge.sock"), TLS: TLSRequired, UnixMode: 0o600, Balancers: proxy.Balancers{Unix: true}},
+		{Address: "unix:/run/edge.sock", TLS: TLSRequired, UnixMode: 0o660},
+		{Address: "unix:@edge", TLS: TLSOptional, UnixMode: 0o660},
+		{Address: "systemd:rtmps", TLS: TLSRequired, UnixMode: 0o660, Balancers: proxy.Balancers{Networks: []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}}},
+		{Address: "[::]:443", TLS: TLSRequired, UnixMode: 0o660},
+	}
+	for i, l := range c.Listeners {
+		l.Line = 0
+		if !reflect.DeepEqual(l, want[i]) {
+			t.Errorf("%+v, want %+v", l, want[i])
+		}
+	}
+	// The same socket, written differently.
+	_, err := Load(write(t, map[string]string{"edge.toml": least + "[[listener]]\naddress = \"unix:a\"\n[[listener]]\naddress = \"unix:b/../a\"\n"}))
+	if err == nil || !strings.Contains(err.Error(), "must not stand in two listeners") {
+		t.Error(err)
+	}
+}
+
+func TestClientCertificatesNeedAnAuthority(t *testing.T) {
+	_, err := Load(write(t, map[string]string{"edge.toml": least + "[tls]\nclient_auth = \"required\"\n"}))
+	if err == nil || !strings.Contains(err.Error(), "tls.client_ca: client_auth = \"required\" needs a PEM file") {
+		t.Error(err)
 	}
 }
 

@@ -2,12 +2,10 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-sockaddr/template"
 	"github.com/sirupsen/logrus"
 
 	"rtmps-edge/internal/glob"
@@ -66,53 +64,6 @@ func (c *Config) readLog(t *tomlfile.Table) {
 	t.End()
 }
 
-func (c *Config) readListener(t *tomlfile.Table) {
-	l := Listener{Address: ":1936", TLS: TLSRequired, Line: t.Line("address")}
-	t.String("address", &l.Address)
-	if err := validAddress(l.Address); err != nil {
-		t.Fault("address", err.Error())
-	}
-	if slices.ContainsFunc(c.Listeners, func(o Listener) bool { return o.Address == l.Address }) {
-		t.Fault("address", "must not stand in two listeners")
-	}
-	tomlfile.OneOf(t, "tls", &l.TLS, TLSRequired, TLSOff)
-	c.originName(t, "origin", &l.Origin)
-	t.NotBuilt("proxy_protocol")
-	t.End()
-	c.Listeners = append(c.Listeners, l)
-}
-
-// validAddress reads "host:port", where the host may be empty or a template.
-func validAddress(s string) error {
-	resolved, err := Resolve(s)
-	if err != nil {
-		return err
-	}
-	_, port, err := net.SplitHostPort(resolved)
-	if err == nil {
-		_, err = net.LookupPort("tcp", port)
-	}
-	if err != nil {
-		return fmt.Errorf("must be host:port or :port, such as \":1936\", \"192.0.2.1:443\", \"[::1]:1936\" or \"{{ GetPrivateIP }}:443\"")
-	}
-	return nil
-}
-
-// Resolve fills in the go-sockaddr template of an address, if it has one.
-func Resolve(address string) (string, error) {
-	if !strings.Contains(address, "{{") {
-		return address, nil
-	}
-	s, err := template.Parse(address)
-	if err != nil {
-		return "", fmt.Errorf("must be a go-sockaddr template, such as \"{{ GetPrivateIP }}:443\": %w", err)
-	}
-	if strings.HasPrefix(s, ":") && !strings.HasPrefix(address, ":") {
-		return "", fmt.Errorf("finds no such address on this machine")
-	}
-	return s, nil
-}
-
 // originName reads the name of an origin; "" is none.
 func (c *Config) originName(t *tomlfile.Table, key string, dst *string) {
 	t.String(key, dst)
@@ -128,11 +79,16 @@ func (c *Config) readTLS(t *tomlfile.Table) {
 	t.String("self_signed_dir", &c.TLS.SelfSignedDir)
 	c.TLS.SelfSignedDir = t.Path(c.TLS.SelfSignedDir)
 	t.Strings("self_signed_names", &c.TLS.SelfSignedNames)
-	t.NotBuilt("client_ca", "client_auth", "acme")
+	t.File("client_ca", &c.TLS.ClientCA)
+	tomlfile.OneOf(t, "client_auth", &c.TLS.ClientAuth, tlsconf.Off, tlsconf.Optional, tlsconf.Required)
+	t.NotBuilt("acme")
 	for _, p := range t.Tables("certificate") {
 		c.readCertificate(p)
 	}
 	t.End()
+	if c.TLS.ClientAuth != tlsconf.Off && c.TLS.ClientCA == "" {
+		t.Missing("client_ca", fmt.Sprintf("client_auth = %q needs a PEM file of the authorities whose client certificates are believed", c.TLS.ClientAuth))
+	}
 	switch n := len(c.TLS.Certificates); {
 	case c.TLS.Source == SourceFiles && n == 0:
 		t.Missing("certificate", "source = \"files\" needs at least one [[tls.certificate]] with cert and key")
@@ -181,7 +137,7 @@ func (c *Config) readOrigin(t *tomlfile.Table) {
 	c.codecs(codecs)
 	t.Size("chunk_size", &o.ChunkSize, minOriginSize, maxChunkSize)
 	t.Size("message_size", &o.MessageSize, minMessage, maxMessage)
-	t.NotBuilt("client_ip")
+	t.Text("client_ip", &o.ClientIP)
 	t.End()
 	c.Origins = append(c.Origins, o)
 }

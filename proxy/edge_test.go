@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -141,6 +142,13 @@ func (r *recorder) count(k proxy.Kind) (n int) {
 		}
 	}
 	return n
+}
+
+// all returns what was observed so far.
+func (r *recorder) all() []proxy.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
 }
 
 // check needs the end of all sessions.

@@ -27,7 +27,7 @@ type Stage string
 
 // The stages in their order.
 const (
-	StageAdmit     Stage = "admit"     // limits and networks, before TLS
+	StageAdmit     Stage = "admit"     // a balancer's header, limits and networks, before TLS
 	StageTLS       Stage = "tls"       // TLS handshake
 	StageRTMP      Stage = "rtmp"      // RTMP handshake and commands
 	StageAuthorize Stage = "authorize" // the authorizer's answer
@@ -49,10 +49,13 @@ const (
 // its own text: an Observer escapes them as its output needs. There is never a
 // credential in an Event: App has no query, Name is the granted one.
 type Event struct {
-	Kind       Kind
-	Time       time.Time
-	Session    string // unique in this process
-	Listener   string // its configured address
+	Kind     Kind
+	Time     time.Time
+	Session  string // unique in this process
+	Listener string // its configured address
+	// Client is the client's own address. It is not valid for a client on a
+	// unix socket. In Accepted it is the peer's, also where that is a balancer
+	// which has still to tell for whom it speaks.
 	Client     netip.AddrPort
 	ServerName string // TLS server name, "" without one
 	TLS        string // "TLS 1.3" …, "" on a plain listener
@@ -73,6 +76,9 @@ type Event struct {
 
 	// Refused.
 	Stage Stage
+	// Offer is what a client offered whose TLS handshake failed, in a line; ""
+	// if it did not come so far.
+	Offer string
 	// Ended.
 	Side Side
 	// Refused and Ended: a short fixed phrase in lower case, safe as a label.

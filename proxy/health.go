@@ -61,7 +61,7 @@ func (s *Server) health(address string, known *server, err error) {
 func (o *Origin) Check(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, o.dialTimeout())
 	defer cancel()
-	c, host, err := dial(ctx, address, o.TLS)
+	c, host, err := o.dial(ctx, address, ends{})
 	if err != nil {
 		return err
 	}

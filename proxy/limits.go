@@ -50,7 +50,7 @@ func (s *Server) banned(b ratelimit.Ban) {
 	}
 }
 
-// admit judges the address, before any byte is read.
+// admit judges the client's address, before any byte of its own is read.
 func (s *session) admit() error {
 	addr := s.event.Client.Addr()
 	if inAny(addr, s.policy.DenyFrom) {

@@ -140,7 +140,8 @@ func final(err error) bool {
 func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Request) (*rtmp.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, o.dialTimeout())
 	defer cancel()
-	conn, host, err := dial(ctx, server, o.TLS)
+	who := ends{s.event.Client, s.here}
+	conn, host, err := o.dial(ctx, server, who)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +151,7 @@ func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Req
 	}
 	_ = conn.SetDeadline(at)
 	stopped := context.AfterFunc(s.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	c, err := rtmp.Open(conn, o.target(host, g, r), s.policy.Limits.RTMP)
+	c, err := rtmp.Open(conn, o.target(host, who, g, r), s.policy.Limits.RTMP)
 	if !stopped() && err == nil {
 		err = context.Cause(s.ctx)
 	}
@@ -168,40 +169,70 @@ func (s *session) openServer(o *Origin, server string, g authz.Grant, r rtmp.Req
 	return c, nil
 }
 
-// dial connects to one server. host is its "host:port" without the scheme.
-func dial(ctx context.Context, server string, config *tls.Config) (leg, string, error) {
+// dial connects to one server and tells it who the client is, as far as that
+// comes before RTMP. Without a client it is the edge itself that connects. host
+// is the server's "host:port" without the scheme.
+func (o *Origin) dial(ctx context.Context, server string, who ends) (c leg, host string, err error) {
 	host, secure := splitServer(server)
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", host)
+	plain, err := d.DialContext(ctx, "tcp", host)
 	if err != nil {
 		return nil, host, err
 	}
-	if !secure {
-		return wire.New(c), host, nil
+	if at, ok := ctx.Deadline(); ok {
+		_ = plain.SetDeadline(at) // the caller sets another
 	}
-	config = config.Clone()
+	if c, err = o.introduce(ctx, plain, host, secure, who); err != nil {
+		_ = plain.Close()
+		return nil, host, err
+	}
+	return c, host, nil
+}
+
+// introduce begins the conversation on a new connection.
+func (o *Origin) introduce(ctx context.Context, plain net.Conn, host string, secure bool, who ends) (leg, error) {
+	if err := say(plain, o.ClientIP.outermost(who)); err != nil {
+		return nil, err
+	}
+	if !secure {
+		return wire.New(plain), say(plain, o.ClientIP.innermost(who))
+	}
+	c := wire.Client(plain, o.tlsConfig(host))
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return c, say(c, o.ClientIP.innermost(who))
+}
+
+// say writes b at once: nginx-rtmp looks for a whole header in what comes first.
+func say(w io.Writer, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+func (o *Origin) tlsConfig(host string) *tls.Config {
+	config := o.TLS.Clone()
 	if config == nil {
 		config = &tls.Config{}
 	}
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(host)
 	}
-	t := wire.Client(c, config)
-	if err := t.HandshakeContext(ctx); err != nil {
-		_ = t.Close()
-		return nil, host, err
-	}
-	return t, host, nil
+	return config
 }
 
 // target is what the origin is asked for, in the edge's own words.
-func (o *Origin) target(server string, g authz.Grant, r rtmp.Request) rtmp.Target {
+func (o *Origin) target(server string, who ends, g authz.Grant, r rtmp.Request) rtmp.Target {
 	url := o.TcURL
 	if url == "" {
 		url = "rtmp://{server}/{app}"
 	}
 	host, _, _ := net.SplitHostPort(server)
 	url = strings.NewReplacer("{server}", server, "{app}", g.App, "{name}", g.Name, "{host}", host).Replace(url)
-	return rtmp.Target{Action: r.Action, App: g.App, Name: g.Name, TcURL: url, Mode: r.Mode,
+	name := o.ClientIP.nameAtOrigin(g.Name, who.client.Addr())
+	return rtmp.Target{Action: r.Action, App: g.App, Name: name, TcURL: url, Mode: r.Mode,
 		Enhanced: r.Enhanced, ChunkSize: o.ChunkSize, MessageSize: o.MessageSize, DropEmpty: o.DropEmpty}
 }

@@ -75,6 +75,8 @@ type Origin struct {
 	// HealthEvery is how often each is checked. 0 = never: a server that fails
 	// is tried last for a while.
 	HealthEvery time.Duration
+	// ClientIP says how the servers are told the client's address.
+	ClientIP ClientIP
 	// TcURL is the tcUrl that the origin sees; {server}, {app}, {name} and
 	// {host} are filled in. "" means rtmp://SERVER/APP.
 	TcURL string

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"rtmps-edge/authz"
+	"rtmps-edge/internal/hello"
 	"rtmps-edge/internal/secret"
 	"rtmps-edge/internal/wire"
 	"rtmps-edge/ratelimit"
@@ -149,6 +149,15 @@ func overLimit(action authz.Action, description string) *rtmp.StatusError {
 	return &rtmp.StatusError{Code: "NetStream.Publish.Rejected", Description: description}
 }
 
+// tlsReason names why a TLS handshake failed.
+func tlsReason(err error) string {
+	var limit *ratelimit.Refusal
+	if errors.As(err, &limit) {
+		return limit.Reason
+	}
+	return string(hello.CauseOf(err))
+}
+
 func authReason(err error) string {
 	switch {
 	case errors.Is(err, authz.ErrUnknownApp):
@@ -162,27 +171,6 @@ func authReason(err error) string {
 // isGuess says that an authorizer judged the credential, and refused.
 func isGuess(err error) bool {
 	return errors.Is(err, authz.ErrDenied) || errors.Is(err, authz.ErrUnknown)
-}
-
-// tlsReason names why a TLS handshake failed.
-func tlsReason(err error) string {
-	var header tls.RecordHeaderError
-	var alert tls.AlertError
-	var cert x509.UnknownAuthorityError
-	var limit *ratelimit.Refusal
-	switch text := err.Error(); {
-	case errors.As(err, &limit):
-		return limit.Reason
-	case errors.As(err, &header):
-		return "not TLS"
-	case errors.As(err, &alert), strings.Contains(text, "remote error"), errors.As(err, &cert):
-		return "client rejected"
-	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "protocol version"):
-		return "no shared version"
-	case strings.Contains(text, "no cipher suite"):
-		return "no shared suite"
-	}
-	return causeOf(err)
 }
 
 func tlsVersion(v uint16) string { return tls.VersionName(v) }

@@ -36,9 +36,11 @@ type ServerConfig struct {
 
 // ListenerConfig says how connections of one listener are treated.
 type ListenerConfig struct {
-	Address string // as configured, for events
-	TLS     bool
-	Origin  string // all that comes in here goes to this origin; "" = by route
+	Address   string // as configured, for events
+	TLS       bool
+	Optional  bool // with TLS: also RTMP without it, told apart by the first byte
+	Balancers Balancers
+	Origin    string // all that comes in here goes to this origin; "" = by route
 }
 
 // Server accepts and keeps sessions.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rtmps-edge/authz"
+	"rtmps-edge/internal/hello"
 	"rtmps-edge/internal/wire"
 	"rtmps-edge/ratelimit"
 	"rtmps-edge/rtmp"
@@ -28,9 +29,10 @@ type session struct {
 	origin   leg     // nil until opened
 	server   *server // that origin is a connection to; nil until opened
 	event    Event
-	asked    authz.Request // what was granted, for recheck
-	stream   streamName    // guarded by srv.mu
-	freed    chan struct{} // closed when stream is free again; nil without a stream
+	here     netip.AddrPort // where the client has connected to
+	asked    authz.Request  // what was granted, for recheck
+	stream   streamName     // guarded by srv.mu
+	freed    chan struct{}  // closed when stream is free again; nil without a stream
 
 	begun   time.Time
 	ctx     context.Context // ends with the session
@@ -80,10 +82,13 @@ func (s *session) run() {
 // setup brings a client from its first byte to its stream's start. Each stage
 // fails with a *refusal. One deadline covers them all: it is the trust boundary.
 func (s *session) setup() (client, origin *rtmp.Conn, err error) {
+	s.deadline(s.policy.Limits.SetupTimeout)
+	if err := s.identify(); err != nil {
+		return nil, nil, err
+	}
 	if err := s.admit(); err != nil {
 		return nil, nil, err
 	}
-	s.deadline(s.policy.Limits.SetupTimeout)
 	if err := s.secure(); err != nil {
 		return nil, nil, err
 	}
@@ -122,6 +127,7 @@ var errPanic = errors.New("panic")
 func newSession(srv *Server, c net.Conn, lc ListenerConfig) *session {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{srv: srv, policy: srv.Policy(), listener: lc, conn: wire.New(c), begun: time.Now(), ctx: ctx, cancel: cancel}
+	s.here = addrPort(c.LocalAddr())
 	s.event = Event{Session: newID(), Listener: lc.Address, Client: addrPort(c.RemoteAddr())}
 	return s
 }
@@ -130,15 +136,6 @@ func newID() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-}
-
-// addrPort reads a TCP address; others (pipes, unix sockets) have none.
-func addrPort(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		p := t.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
-	}
-	return netip.AddrPort{}
 }
 
 // guard keeps a fault of this program in one session away from the others.
@@ -159,8 +156,14 @@ func apart(f func()) {
 	<-done
 }
 
-// deadline sets when the setup must be over; 0 clears it.
+// deadline sets when the setup must be over; 0 clears it. A session that was
+// stopped keeps the one of its end.
 func (s *session) deadline(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return
+	}
 	if d == 0 {
 		_ = s.conn.SetDeadline(time.Time{})
 		return
@@ -175,22 +178,41 @@ func both(a, b func()) func() { return func() { a(); b() } }
 
 // secure makes the connection a TLS one, on listeners that want it.
 func (s *session) secure() error {
-	if !s.listener.TLS {
-		return nil
+	if encrypted, err := s.encrypted(); err != nil || !encrypted {
+		return err
 	}
-	c := wire.Server(s.conn.(*wire.Conn).Conn, s.policy.TLS)
+	c := wire.Server(s.conn, s.policy.TLS)
 	s.mu.Lock()
 	s.conn = c
 	s.mu.Unlock()
+	ctx, offer := hello.Expect(s.ctx)
 	begin := time.Now()
-	err := c.HandshakeThrough(s.ctx, s.srv.limits.Handshakes)
+	err := c.HandshakeThrough(ctx, s.srv.limits.Handshakes)
 	s.event.Took.TLS = time.Since(begin)
 	if err != nil {
+		s.event.Offer = offer.String()
 		return &refusal{stage: StageTLS, reason: tlsReason(err), err: err}
 	}
 	state := c.ConnectionState()
 	s.event.ServerName, s.event.TLS = state.ServerName, tlsVersion(state.Version)
 	return nil
+}
+
+// firstOfTLS is the first byte of a TLS connection, the type of a handshake
+// record (RFC 8446 §5.1). RTMP begins with its version, 3.
+const firstOfTLS = 0x16
+
+// encrypted reports whether the client is to speak TLS. Where that is left to
+// the client, what does not begin as TLS is taken for RTMP, which judges it.
+func (s *session) encrypted() (bool, error) {
+	if !s.listener.TLS || !s.listener.Optional {
+		return s.listener.TLS, nil
+	}
+	first, err := s.conn.(*wire.Conn).Peek()
+	if err != nil {
+		return false, &refusal{stage: StageTLS, err: err}
+	}
+	return first == firstOfTLS, nil
 }
 
 // question turns the client's request into the authorizer's question.
@@ -236,15 +258,6 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 	s.event.Subject, s.event.App, s.event.Name, s.event.By = g.Subject, g.App, g.Name, g.By
 	s.asked = q
 	return g, nil
-}
-
-func inAny(a netip.Addr, list []netip.Prefix) bool {
-	for _, p := range list {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // observe tells the Observer.

@@ -89,7 +89,7 @@ func (p *parts) buildTLS(old *parts, log *logrus.Logger) error {
 }
 
 func newSource(c config.TLS, log *logrus.Logger) (tlsconf.Source, error) {
-	o := tlsconf.Options{Profile: c.Profile, SessionTickets: c.SessionTickets, Log: log}
+	o := tlsconf.Options{Profile: c.Profile, SessionTickets: c.SessionTickets, ClientCA: c.ClientCA, ClientAuth: c.ClientAuth, Log: log}
 	if c.Source == config.SourceFiles {
 		return tlsconf.NewFiles(tlsconf.FilesConfig{Options: o, Pairs: c.Certificates})
 	}

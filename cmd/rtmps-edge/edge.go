@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -43,6 +42,7 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 		p.stop()
 		return nil, err
 	}
+	warnUnused(log, systemdFiles(), cfg.Listeners)
 	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: p.policy, Observer: newLogObserver(log), Log: log})
 	return e, nil
 }
@@ -85,7 +85,8 @@ func (e *edge) accept(l config.Listener, ln net.Listener) {
 }
 
 func listenerConfig(l config.Listener) proxy.ListenerConfig {
-	return proxy.ListenerConfig{Address: l.Address, TLS: l.TLS != config.TLSOff, Origin: l.Origin}
+	return proxy.ListenerConfig{Address: l.Address, TLS: l.TLS != config.TLSOff, Optional: l.TLS == config.TLSOptional,
+		Balancers: l.Balancers, Origin: l.Origin}
 }
 
 // open opens the sockets of cfg, but those that are open. After an error none
@@ -97,7 +98,7 @@ func (e *edge) open(cfg *config.Config) (map[string]net.Listener, error) {
 			all[l.Address] = ln
 			continue
 		}
-		ln, err := listen(l.Address)
+		ln, err := listen(l)
 		if err != nil {
 			e.closeFresh(all)
 			return nil, err
@@ -114,21 +115,6 @@ func (e *edge) closeFresh(listeners map[string]net.Listener) {
 			_ = ln.Close()
 		}
 	}
-}
-
-func listen(address string) (net.Listener, error) {
-	resolved, err := config.Resolve(address)
-	if err != nil {
-		return nil, fmt.Errorf("listener %s: %w", address, err)
-	}
-	ln, err := net.Listen("tcp", resolved)
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)", err)
-	case err != nil:
-		return nil, err
-	}
-	return ln, nil
 }
 
 // reload puts the file in force: all of it or nothing.
@@ -180,6 +166,7 @@ func (e *edge) replace(cfg *config.Config) error {
 			e.accept(l, listeners[l.Address])
 		} else {
 			e.srv.Configure(listeners[l.Address], listenerConfig(l))
+			e.chmod(l)
 		}
 	}
 	for address, ln := range e.listeners {
@@ -187,9 +174,17 @@ func (e *edge) replace(cfg *config.Config) error {
 			_ = ln.Close() // its running streams go on
 		}
 	}
+	warnUnused(e.log, systemdFiles(), cfg.Listeners)
 	p.start()
 	e.cfg, e.parts, e.listeners = cfg, p, listeners
 	return nil
+}
+
+// chmod puts the mode of a unix socket that stays open in force.
+func (e *edge) chmod(l config.Listener) {
+	if err := setMode(l); err != nil {
+		e.log.WithError(err).WithField("listener", l.Address).Error("the socket keeps the mode that it had")
+	}
 }
 
 // watch tells when the file is not what was loaded.

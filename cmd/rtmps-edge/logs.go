@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"rtmps-edge/authz"
 	"rtmps-edge/config"
+	"rtmps-edge/internal/hello"
 	"rtmps-edge/proxy"
 )
 
@@ -32,13 +34,14 @@ func newLogObserver(log *logrus.Logger) logObserver { return logObserver{log} }
 
 // Observe implements proxy.Observer.
 func (o logObserver) Observe(e proxy.Event) {
-	fields := logrus.Fields{"session": e.Session, "client": e.Client.String()}
+	fields := logrus.Fields{"session": e.Session, "client": clientText(e.Client)}
 	switch e.Kind {
 	case proxy.Accepted:
 		o.log.WithFields(fields).WithField("listener", e.Listener).Debug("accepted")
 	case proxy.Refused:
 		about(fields, e)
 		fields["stage"], fields["reason"] = e.Stage, e.Reason
+		handshake(fields, e)
 		o.log.WithFields(fields).Info("refused")
 	case proxy.Started:
 		about(fields, e)
@@ -51,6 +54,14 @@ func (o logObserver) Observe(e proxy.Event) {
 		o.log.WithFields(logrus.Fields{"client": e.Ban.Network.String(), "reason": e.Ban.Why,
 			"until": e.Ban.Until.Format(time.RFC3339), "count": e.Ban.Count}).Warn("banned")
 	}
+}
+
+// clientText is what stands for a client: those on a unix socket have no address.
+func clientText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unix"
+	}
+	return a.String()
 }
 
 // about adds what is known of the stream.
@@ -72,6 +83,19 @@ func about(fields logrus.Fields, e proxy.Event) {
 	}
 	if e.Err != nil {
 		fields["detail"] = clip(e.Err.Error())
+	}
+}
+
+// handshake adds what helps with a TLS handshake that failed.
+func handshake(fields logrus.Fields, e proxy.Event) {
+	if e.Stage != proxy.StageTLS {
+		return
+	}
+	if cure := hello.Cause(e.Reason).Cure(); cure != "" {
+		fields["hint"] = cure
+	}
+	if e.Offer != "" {
+		fields["offered"] = e.Offer
 	}
 }
 
