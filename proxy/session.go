@@ -42,9 +42,10 @@ type session struct {
 	// detained: the connection belongs to the tarpit now.
 	detained bool
 
-	running atomic.Pointer[running] // set when the stream has started
-	mu      sync.Mutex
-	ended   *end // the first reason
+	approved atomic.Bool             // the client hears of its start, or has
+	running  atomic.Pointer[running] // set when the stream has started
+	mu       sync.Mutex
+	ended    *end // the first reason
 }
 
 // leg is a connection to a peer.
@@ -112,6 +113,7 @@ func (s *session) setup() (client, origin *rtmp.Conn, err error) {
 	if err != nil {
 		return nil, nil, s.reject(pending, err)
 	}
+	s.approved.Store(true)
 	client, err = pending.Approve()
 	if err != nil {
 		origin.Release()

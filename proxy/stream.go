@@ -178,9 +178,10 @@ func (s *session) hurry() {
 	}
 }
 
-// stopSetup ends the session unless its stream has started.
+// stopSetup ends the session unless its stream has started. What the client is
+// being told of counts as started.
 func (s *session) stopSetup() {
-	if s.running.Load() == nil {
+	if !s.approved.Load() {
 		s.stop(SideEdge, "drain", nil)
 	}
 }
