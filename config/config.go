@@ -105,6 +105,8 @@ func Default() *Config {
 				ConnectionsPerIP: 64,
 				ConnectRatePerIP: ratelimit.Rate{Events: 10, Per: time.Second},
 			},
+			Streams:      ratelimit.StreamLimits{PerIP: 16, PerSubject: 4},
+			Bans:         ratelimit.BanLimits{AuthFailures: ratelimit.Rate{Events: 10, Per: time.Minute}, Ban: 10 * time.Minute},
 			SetupTimeout: 10 * time.Second,
 			IdleTimeout:  time.Minute,
 			DrainTimeout: 30 * time.Second,

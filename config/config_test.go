@@ -134,7 +134,7 @@ func mapsKeys(m map[string][]string) func(func(string) bool) {
 func notBuilt(t *testing.T, table string) (keys []string) {
 	t.Helper()
 	all := []string{"acme", "jwt", "webhook", "password",
-		"certificate", "handshakes", "bitrate_per_ip", "streams_per_ip", "streams_per_subject", "max_duration", "auth_failures", "ban"}
+		"certificate"}
 	text := table + "\n"
 	for _, key := range all {
 		text += key + " = 1\n"
@@ -205,7 +205,9 @@ window = "x"
 connect_rate_per_ip = "often"
 publish_bitrate = "8Mbps"
 chunk_size = 1
-streams_per_ip = 4
+streams_per_ip = -1
+ban = "2y"
+auth_failures = 3
 [admin]
 `})
 	_, err := Load(file)
@@ -223,7 +225,7 @@ streams_per_ip = 4
 	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "listener.proxy_protocol", "listener.unix_mode",
 		"tls.client_ca", "tls.client_auth", "origin.client_ip", "tls.certificate.cert", "tls.certificate.key",
 		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.jwt", "authz.signed.scheme", "authz.signed.window", "authz.signed.secrets_file",
-		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "admin"} {
+		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "limits.ban", "limits.auth_failures", "admin"} {
 		if !at["edge.toml "+key] {
 			t.Errorf("no fault of %s in\n%v", key, err)
 		}

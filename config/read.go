@@ -187,12 +187,19 @@ func (c *Config) readLimits(t *tomlfile.Table) {
 	t.Duration("idle_timeout", &l.IdleTimeout, 0, 24*time.Hour)
 	t.Text("publish_bitrate", (*ratelimit.Bitrate)(&l.PublishBitrate))
 	t.Text("play_bitrate", (*ratelimit.Bitrate)(&l.PlayBitrate))
+	t.Text("bitrate_per_ip", (*ratelimit.Bitrate)(&l.Streams.BitratePerIP))
 	over := "shape"
-	tomlfile.OneOf(t, "over_bitrate", &over, "shape")
+	tomlfile.OneOf(t, "over_bitrate", &over, "shape", "end")
+	l.EndOverBitrate = over == "end"
+	t.Int("handshakes", &l.Handshakes, 0, maxCount)
+	t.Int("streams_per_ip", &l.Streams.PerIP, 0, maxCount)
+	t.Int("streams_per_subject", &l.Streams.PerSubject, 0, maxCount)
+	t.Duration("max_duration", &l.MaxDuration, 0, 10*365*24*time.Hour)
+	t.Text("auth_failures", &l.Bans.AuthFailures)
+	t.Duration("ban", &l.Bans.Ban, 0, ratelimit.MaxBan)
 	limit(t, "chunk_size", &l.RTMP.ChunkSize, minChunkSize, maxChunkSize)
 	limit(t, "message_size", &l.RTMP.MessageSize, minMessage, maxMessage)
 	t.Duration("drain_timeout", &l.DrainTimeout, 0, 24*time.Hour)
-	t.NotBuilt("handshakes", "bitrate_per_ip", "streams_per_ip", "streams_per_subject", "max_duration", "auth_failures", "ban")
 	t.End()
 }
 
