@@ -1,11 +1,14 @@
 package tlsconf
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"sync"
 	"sync/atomic"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/filewatch"
 	"rtmps-edge/internal/hello"
 )
 
@@ -15,6 +18,12 @@ type endpoint struct {
 	opts    Options
 	table   atomic.Pointer[table]
 	clients atomic.Pointer[clientCAs]
+	// challenge is for certificate authorities that look for an answer; nil
+	// where there are none. It is set before the first TLSConfig.
+	challenge *tls.Config
+
+	clientsMu   sync.Mutex // held while the authorities of clients are read
+	toldClients string     // what was last logged as wrong with them
 }
 
 // open checks the options and reads the file that they name.
@@ -63,11 +72,15 @@ func (e *endpoint) certificate(chi *tls.ClientHelloInfo) (*tls.Certificate, erro
 
 // follow returns a GetConfigForClient that records what the client offers and
 // keeps to c, until the authorities of clients are others than they were when
-// c was made.
+// c was made. Only who asks for the answer to a challenge gets another config:
+// no other client hears of any application protocol.
 func (e *endpoint) follow(c *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	var later atomic.Pointer[tls.Config]
 	return func(chi *tls.ClientHelloInfo) (*tls.Config, error) {
 		hello.Record(chi)
+		if e.challenge != nil && validates(chi) {
+			return e.challenge, nil
+		}
 		pool := e.clients.Load().pool
 		if pool == c.ClientCAs {
 			return nil, nil
@@ -84,6 +97,48 @@ func (e *endpoint) follow(c *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config
 
 // Certificates returns what is served now, the default first.
 func (e *endpoint) Certificates() []Certificate { return e.table.Load().describe() }
+
+// watchClients reads the authorities of clients again when their file changes,
+// until ctx is done.
+func (e *endpoint) watchClients(ctx context.Context) {
+	if e.opts.ClientAuth == Off {
+		return
+	}
+	filewatch.Run(ctx, filewatch.Config{
+		Files: func() []string { return []string{e.opts.ClientCA} },
+		Look:  e.lookAtClients,
+		Warn:  e.warnLate,
+	})
+}
+
+func (e *endpoint) warnLate(err error) {
+	e.opts.Log.WithError(err).Warn("changes of certificate files are noticed late: the system tells of none")
+}
+
+func (e *endpoint) lookAtClients() {
+	e.clientsMu.Lock()
+	defer e.clientsMu.Unlock()
+	clients, err := e.readClients()
+	e.toldClients = e.tell(e.toldClients, err)
+	if err != nil || clients.data == e.clients.Load().data {
+		return
+	}
+	e.clients.Store(clients)
+	e.opts.Log.WithField("client_ca", e.opts.ClientCA).Info("the authorities of clients were read again")
+}
+
+// tell logs what is wrong with a file, unless that was told already. It returns
+// what is told now.
+func (e *endpoint) tell(told string, err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	if text != told {
+		e.opts.Log.WithError(err).Warn("a file has changed and cannot be used; what was read before stays in use")
+	}
+	return text
+}
 
 // clientCAs are the authorities whose client certificates are believed. The
 // zero value believes nobody.

@@ -1,9 +1,11 @@
 package tlsconf
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,14 +31,14 @@ type Files struct {
 	endpoint
 	pairs []Pair
 
-	mu     sync.Mutex // guards what follows, and is held while files are read
-	loaded []*tls.Certificate
-	told   []string // what was last logged as wrong with each pair, and in the end of client_ca
+	mu        sync.Mutex // guards what follows, and is held while files are read
+	loaded    []*tls.Certificate
+	toldPairs []string // what was last logged as wrong with each
 }
 
 // NewFiles reads all pairs. The error is a fault.List.
 func NewFiles(c FilesConfig) (*Files, error) {
-	f := &Files{pairs: c.Pairs, told: make([]string, len(c.Pairs)+1)}
+	f := &Files{pairs: c.Pairs, toldPairs: make([]string, len(c.Pairs))}
 	faults := faultsOf(f.open(c.Options))
 	if len(c.Pairs) == 0 {
 		faults.Add(fault.Fault{Key: "certificate", Problem: "there must be at least one"})
@@ -109,9 +111,7 @@ func (f *Files) Watch(ctx context.Context) {
 	filewatch.Run(ctx, filewatch.Config{
 		Files: f.watched,
 		Look:  f.look,
-		Warn: func(err error) {
-			f.opts.Log.WithError(err).Warn("changes of certificate files are noticed late: the system tells of none")
-		},
+		Warn:  f.warnLate,
 	})
 }
 
@@ -126,8 +126,13 @@ func (f *Files) watched() []string {
 	return files
 }
 
-// look takes over each pair that is new and whole.
 func (f *Files) look() {
+	f.lookAtPairs()
+	f.lookAtClients()
+}
+
+// lookAtPairs takes over each pair that is new and whole.
+func (f *Files) lookAtPairs() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	certs := make([]*tls.Certificate, len(f.loaded))
@@ -140,7 +145,6 @@ func (f *Files) look() {
 		f.loaded = certs
 		f.table.Store(newTable(certs))
 	}
-	f.lookAtClients()
 }
 
 // renewed returns the certificate of pair i as it is on disk, or the one in use
@@ -151,7 +155,7 @@ func (f *Files) renewed(i int, p Pair) *tls.Certificate {
 	if err == nil {
 		err = notWorse(p, old, now)
 	}
-	f.tell(i, err)
+	f.toldPairs[i] = f.tell(f.toldPairs[i], err)
 	if err != nil || sameCertificate(old, now) {
 		return old
 	}
@@ -160,37 +164,8 @@ func (f *Files) renewed(i int, p Pair) *tls.Certificate {
 	return now
 }
 
-// tell logs what is wrong with a file, once.
-func (f *Files) tell(i int, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != "" && text != f.told[i] {
-		f.opts.Log.WithError(err).Warn("a file has changed and cannot be used; what was read before stays in use")
-	}
-	f.told[i] = text
-}
-
-func (f *Files) lookAtClients() {
-	clients, err := f.readClients()
-	f.tell(len(f.pairs), err)
-	if err != nil || clients.data == f.clients.Load().data {
-		return
-	}
-	f.clients.Store(clients)
-	f.opts.Log.WithField("client_ca", f.opts.ClientCA).Info("the authorities of clients were read again")
-}
-
-// sameCertificate compares what is sent; a chain can change on its own.
+// sameCertificate compares what is sent; a chain or an OCSP answer can change
+// on its own.
 func sameCertificate(a, b *tls.Certificate) bool {
-	if len(a.Certificate) != len(b.Certificate) {
-		return false
-	}
-	for i := range a.Certificate {
-		if string(a.Certificate[i]) != string(b.Certificate[i]) {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal) && bytes.Equal(a.OCSPStaple, b.OCSPStaple)
 }

@@ -47,7 +47,7 @@ type SelfSigned struct {
 	dir   string
 	names []string
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards what follows, and is held while keys are made
 	authority *tls.Certificate
 }
 
@@ -105,6 +105,9 @@ func (s *SelfSigned) Reload(context.Context) error {
 // Watch makes the certificate anew before it ends, until ctx is done. Run it
 // once.
 func (s *SelfSigned) Watch(ctx context.Context) {
+	var clients sync.WaitGroup
+	clients.Go(func() { s.watchClients(ctx) })
+	defer clients.Wait()
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
 	for {

@@ -21,6 +21,11 @@ type Offer struct {
 	Protocols  []string // application protocols
 }
 
+// ACMEProtocol is what a certificate authority negotiates that looks for the
+// answer to a TLS-ALPN-01 challenge (RFC 8737). Such a connection has no other
+// purpose and ends after its handshake.
+const ACMEProtocol = "acme-tls/1"
+
 type key struct{}
 
 // Expect returns a context for HandshakeContext, and the Offer that Record
