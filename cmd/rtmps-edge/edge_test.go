@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +29,9 @@ type site struct {
 	e      *edge
 	hup    chan os.Signal
 	stop   func() // drains
+
+	header       string            // what publishers say before TLS
+	certificates []tls.Certificate // of publishers
 }
 
 // logBuffer is where an edge logs to.
@@ -156,10 +160,13 @@ func (s *site) publish(listener string, encrypted bool, key string) (*rtmptest.P
 	if err != nil {
 		return nil, err
 	}
-	if encrypted {
-		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
-	}
 	s.t.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, s.header); err != nil {
+		return nil, err
+	}
+	if encrypted {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, Certificates: s.certificates})
+	}
 	return rtmptest.Publish(c, rtmptest.PublishConfig{App: "live", Name: key})
 }
 

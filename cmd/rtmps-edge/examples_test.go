@@ -1,11 +1,24 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"rtmps-edge/tlsconf"
 )
@@ -35,23 +48,108 @@ func TestExamplesRun(t *testing.T) {
 var (
 	listenLine = regexp.MustCompile(`(?m)^address *= *".*"`)
 	serverLine = regexp.MustCompile(`(?m)^servers *= *\[.*\]`)
-	fromLine   = regexp.MustCompile(`(?m)^publish_from *= *\[`)
+	fromLine   = regexp.MustCompile(`(?m)^(publish_from|proxy_protocol) *= *\[`)
 )
 
 func runExample(t *testing.T, text string) {
 	text = listenLine.ReplaceAllString(text, `address = "127.0.0.1:0"`)
 	text = serverLine.ReplaceAllString(text, `servers = ["ORIGIN"]`)
-	text = fromLine.ReplaceAllString(text, `publish_from = ["127.0.0.1", `)
+	text = fromLine.ReplaceAllString(text, `$1 = ["127.0.0.1", `)
+	var certificate tls.Certificate
 	s := newSite(t, text, func(dir string) {
-		if strings.Contains(text, `source = "files"`) {
+		if strings.Contains(text, "privkey.pem") {
 			writePair(t, dir)
 		}
+		if strings.Contains(text, "client_ca") {
+			certificate = writeAuthority(t, filepath.Join(dir, "encoders-ca.pem"))
+		}
 	})
+	if strings.Contains(text, "client_ca") {
+		if _, err := s.publish("127.0.0.1:0", true, siteKey); err == nil {
+			t.Error("published without a certificate")
+		}
+		s.certificates = []tls.Certificate{certificate}
+	}
+	client := "client=\"127.0.0.1:"
+	if strings.Contains(text, "proxy_protocol") {
+		if _, err := s.publish("127.0.0.1:0", true, siteKey); err == nil {
+			t.Error("published without a PROXY header")
+		}
+		s.header, client = "PROXY TCP4 192.0.2.7 198.51.100.1 4096 1936\r\n", "client=\"192.0.2.7:4096\""
+	}
+	var told chan string
+	if strings.Contains(text, "proxy-v1") {
+		told = make(chan string, 1)
+		s.write("edge.toml", strings.ReplaceAll(text, "ORIGIN", door(t, s.origin.Addr(), len(s.header), told)))
+		s.hup <- os.Interrupt
+		s.logs.wait(t, 1, "level=info", "msg=reloaded")
+	}
 	p := s.mustPublish("127.0.0.1:0", true)
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	s.logs.wait(t, 1, "stream ended", "subject=alice")
+	s.logs.wait(t, 1, "stream ended", "subject=alice", client)
+	if told != nil {
+		if got := <-told; got != s.header {
+			t.Errorf("the origin is told %q", got)
+		}
+	}
+}
+
+// door stands before an origin and takes the first size bytes of a stream's
+// connection.
+func door(t *testing.T, origin string, size int, first chan<- string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passing sync.WaitGroup
+	t.Cleanup(func() { _ = ln.Close(); passing.Wait() })
+	passing.Go(func() {
+		for {
+			edge, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			passing.Go(func() {
+				defer func() { _ = edge.Close() }()
+				header := make([]byte, size)
+				if _, err := io.ReadFull(edge, header); err != nil || strings.HasPrefix(string(header), "PROXY UNKNOWN") {
+					return // a health check
+				}
+				first <- string(header)
+				c, err := net.Dial("tcp", origin)
+				if err != nil {
+					return
+				}
+				defer func() { _ = c.Close() }()
+				passing.Go(func() { _, _ = io.Copy(edge, c); _ = edge.Close() })
+				_, _ = io.Copy(c, edge)
+			})
+		}
+	})
+	return ln.Addr().String()
+}
+
+// writeAuthority makes the authority of encoders' certificates, and one of them.
+func writeAuthority(t *testing.T, file string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "encoders"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	encoder := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "studio-1"}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	caDER, err1 := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	encoderDER, err2 := x509.CreateCertificate(rand.Reader, encoder, ca, key.Public(), key)
+	err3 := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), 0o600)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{encoderDER}, PrivateKey: key}
 }
 
 // writePair makes fullchain.pem and privkey.pem in dir.
