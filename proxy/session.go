@@ -197,6 +197,11 @@ func (s *session) secure() error {
 	}
 	state := c.ConnectionState()
 	s.event.ServerName, s.event.TLS = state.ServerName, tlsVersion(state.Version)
+	if state.NegotiatedProtocol == hello.ACMEProtocol {
+		// It has seen what it wanted, and must not go on: it was shown another
+		// certificate than streams are, and asked for none.
+		return &refusal{stage: StageTLS, reason: string(hello.Answered), err: errors.New("a certificate authority looked for the answer to a challenge")}
+	}
 	return nil
 }
 

@@ -30,6 +30,7 @@ const (
 	ClientGaveUp      Cause = "client gave up"
 	ClientCertificate Cause = "client certificate"
 	Challenge         Cause = "ACME challenge unknown"
+	Answered          Cause = "ACME challenge answered" // not a failure, but an end
 	Closed            Cause = "closed"
 	Reset             Cause = "reset"
 	Timeout           Cause = "timeout"
@@ -59,6 +60,7 @@ var cures = map[Cause]string{
 	ClientGaveUp:      "the client did not like what it was offered; its own log says more",
 	ClientCertificate: "the client needs a certificate that an authority in client_ca has signed, and that is valid now",
 	Challenge:         "a certificate authority asks about a challenge that is not under way, or that another machine began without sharing its storage",
+	Answered:          "nothing is wrong: a certificate authority has seen that the domain is ours",
 	Closed:            "the client went away during the handshake",
 	Reset:             "the client broke the connection off during the handshake",
 	Timeout:           "the client was too slow, or sent nothing at all",

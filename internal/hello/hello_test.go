@@ -215,13 +215,13 @@ func TestAlerts(t *testing.T) {
 func TestEachCauseHasItsCure(t *testing.T) {
 	for _, c := range []Cause{
 		PlainRTMP, PlainHTTP, ProxyHeader, NotTLS, NoVersion, NoSuite, NoGroup, NoCertificate, Untrusted, Outdated, ClientGaveUp,
-		ClientCertificate, Challenge, Closed, Reset, Timeout, Shutdown, Malformed,
+		ClientCertificate, Challenge, Answered, Closed, Reset, Timeout, Shutdown, Malformed,
 	} {
 		if c.Cure() == "" || strings.HasSuffix(c.Cure(), ".") {
 			t.Errorf("%s: %q", c, c.Cure())
 		}
 	}
-	if len(cures) != 18 {
+	if len(cures) != 19 {
 		t.Errorf("%d cures", len(cures))
 	}
 }
