@@ -20,7 +20,7 @@ test: deps
 
 # What needs nothing installed but Go.
 short:
-	go test $$(go list ./... | grep -v /e2e)
+	go test -short $$(go list ./... | grep -v /e2e)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }

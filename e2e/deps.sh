@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests here run: encoders, players,
-# origins, and the C compiler of the race detector. Does nothing where they are all installed. Root installs; anybody
-# else is told what to install.
+# Installs the Debian packages that the tests run: encoders, players, origins,
+# an ACME authority, a judge of TLS, and the C compiler of the race detector.
+# Does nothing where they are all installed. Root installs; anybody else is told
+# what to install.
 set -euo pipefail
 
 packages=(
@@ -12,6 +13,7 @@ packages=(
   rtmpdump
   nginx-light libnginx-mod-rtmp
   obs-studio libgl1-mesa-dri xvfb x11-utils ca-certificates
+  pebble testssl.sh
 )
 
 if ! command -v dpkg-query >/dev/null; then

@@ -313,26 +313,6 @@ func TestWhoValidates(t *testing.T) {
 	}
 }
 
-// A storage that cannot be used is said, in words.
-func TestStorageTrouble(t *testing.T) {
-	for kind := range acmeSources {
-		t.Run(kind, func(t *testing.T) {
-			dir := t.TempDir()
-			a := newTestAuthority(t, pebbleConfig{TLSPort: portOf(unused(t))})
-			a.Start(t)
-			c := acmeConfig(t, a, "storage."+kind+".test")
-			c.Storage = filepath.Join(dir, "late", "acme")
-			s, err := acmeSources[kind](c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			put(t, filepath.Join(dir, "late"), nil) // a file, where a directory is to be made
-			watching(t, s.Watch)
-			wait(t, "a word about the storage", func() bool { return strings.Contains(saidBy(c), "the storage cannot be used") })
-		})
-	}
-}
-
 // The HTTP listener belongs to authorities: others cannot hold it up, or make
 // it read what is long.
 func TestHTTPListenerIsBounded(t *testing.T) {

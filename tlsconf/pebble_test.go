@@ -70,9 +70,12 @@ type pebbleConfig struct {
 }
 
 // program fails the test if a program is not installed: a test that is left
-// out shows nothing.
+// out shows nothing. Only -short, which asks for that, leaves it out.
 func program(t *testing.T, name string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs " + name + ", and go test without -short")
+	}
 	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Fatalf("%v (apt-get install pebble)", err)
@@ -665,4 +668,24 @@ func TestPebbleTwoEdges(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	echoes(t, conn)
+}
+
+// A storage that cannot be used is said, in words.
+func TestStorageTrouble(t *testing.T) {
+	for kind := range acmeSources {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			a := newTestAuthority(t, pebbleConfig{TLSPort: portOf(unused(t))})
+			a.Start(t)
+			c := acmeConfig(t, a, "storage."+kind+".test")
+			c.Storage = filepath.Join(dir, "late", "acme")
+			s, err := acmeSources[kind](c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "late"), nil) // a file, where a directory is to be made
+			watching(t, s.Watch)
+			wait(t, "a word about the storage", func() bool { return strings.Contains(saidBy(c), "the storage cannot be used") })
+		})
+	}
 }
