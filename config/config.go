@@ -16,7 +16,6 @@ import (
 	"rtmps-edge/proxy"
 	"rtmps-edge/ratelimit"
 	"rtmps-edge/rtmp"
-	"rtmps-edge/tlsconf"
 )
 
 // MaxFile is the largest edge.toml, in bytes.
@@ -72,32 +71,12 @@ func (c *Config) NeedsTLS() bool {
 	return slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS != TLSOff })
 }
 
-// TLS says where certificates come from.
-type TLS struct {
-	Source         string // SourceSelfSigned or SourceFiles
-	Profile        tlsconf.Profile
-	SessionTickets bool
-	// SelfSignedDir keeps the self-signed certificate and its CA; "" = memory.
-	SelfSignedDir   string
-	SelfSignedNames []string
-	Certificates    []tlsconf.Pair
-	// ClientCA is a file, the authorities whose client certificates are believed.
-	ClientCA   string
-	ClientAuth tlsconf.ClientAuth
-}
-
-// Values of TLS.Source.
-const (
-	SourceSelfSigned = "self-signed"
-	SourceFiles      = "files"
-)
-
 // Default returns what an empty file means, but for the listener and the
 // origin, of which there must be one each.
 func Default() *Config {
 	return &Config{
 		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
-		TLS:   TLS{Source: SourceSelfSigned, Profile: tlsconf.Encoder, ClientAuth: tlsconf.Off},
+		TLS:   defaultTLS(),
 		Authz: defaultAuthz(),
 		Limits: proxy.Limits{
 			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},

@@ -12,7 +12,6 @@ import (
 	"rtmps-edge/internal/tomlfile"
 	"rtmps-edge/proxy"
 	"rtmps-edge/ratelimit"
-	"rtmps-edge/tlsconf"
 )
 
 // Bounds of values. They keep typing errors from becoming hours or gigabytes.
@@ -70,44 +69,6 @@ func (c *Config) originName(t *tomlfile.Table, key string, dst *string) {
 	if *dst != "" && !slices.ContainsFunc(c.Origins, func(o *proxy.Origin) bool { return o.Name == *dst }) {
 		t.Fault(key, "must be the name of an [[origin]]")
 	}
-}
-
-func (c *Config) readTLS(t *tomlfile.Table) {
-	tomlfile.OneOf(t, "source", &c.TLS.Source, SourceSelfSigned, SourceFiles)
-	tomlfile.OneOf(t, "profile", &c.TLS.Profile, tlsconf.Modern, tlsconf.Encoder, tlsconf.Legacy)
-	t.Bool("session_tickets", &c.TLS.SessionTickets)
-	t.String("self_signed_dir", &c.TLS.SelfSignedDir)
-	c.TLS.SelfSignedDir = t.Path(c.TLS.SelfSignedDir)
-	t.Strings("self_signed_names", &c.TLS.SelfSignedNames)
-	t.File("client_ca", &c.TLS.ClientCA)
-	tomlfile.OneOf(t, "client_auth", &c.TLS.ClientAuth, tlsconf.Off, tlsconf.Optional, tlsconf.Required)
-	t.NotBuilt("acme")
-	for _, p := range t.Tables("certificate") {
-		c.readCertificate(p)
-	}
-	t.End()
-	if c.TLS.ClientAuth != tlsconf.Off && c.TLS.ClientCA == "" {
-		t.Missing("client_ca", fmt.Sprintf("client_auth = %q needs a PEM file of the authorities whose client certificates are believed", c.TLS.ClientAuth))
-	}
-	switch n := len(c.TLS.Certificates); {
-	case c.TLS.Source == SourceFiles && n == 0:
-		t.Missing("certificate", "source = \"files\" needs at least one [[tls.certificate]] with cert and key")
-	case c.TLS.Source != SourceFiles && n > 0:
-		t.Fault("certificate", fmt.Sprintf("is used with source = \"files\" only, and source is %q", c.TLS.Source))
-	}
-}
-
-func (c *Config) readCertificate(t *tomlfile.Table) {
-	p := tlsconf.Pair{}
-	t.File("cert", &p.Cert)
-	t.File("key", &p.Key)
-	for _, key := range []string{"cert", "key"} {
-		if !t.Has(key) {
-			t.Missing(key, "must be the path of a PEM file")
-		}
-	}
-	t.End()
-	c.TLS.Certificates = append(c.TLS.Certificates, p)
 }
 
 func (c *Config) readOrigin(t *tomlfile.Table) {

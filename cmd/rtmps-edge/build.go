@@ -88,18 +88,6 @@ func (p *parts) buildTLS(old *parts, log *logrus.Logger) error {
 	return nil
 }
 
-func newSource(c config.TLS, log *logrus.Logger) (tlsconf.Source, error) {
-	o := tlsconf.Options{Profile: c.Profile, SessionTickets: c.SessionTickets, ClientCA: c.ClientCA, ClientAuth: c.ClientAuth, Log: log}
-	if c.Source == config.SourceFiles {
-		return tlsconf.NewFiles(tlsconf.FilesConfig{Options: o, Pairs: c.Certificates})
-	}
-	s, err := tlsconf.NewSelfSigned(tlsconf.SelfSignedConfig{Options: o, Dir: c.SelfSignedDir, Names: c.SelfSignedNames})
-	if err == nil && c.SelfSignedDir == "" {
-		log.Warn("the self-signed certificate is new at each start: set self_signed_dir in [tls] to keep it, or another source")
-	}
-	return s, err
-}
-
 func (p *parts) buildPolicy() {
 	c := p.cfg
 	p.policy = &proxy.Policy{

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 
 	"rtmps-edge/config"
 	"rtmps-edge/proxy"
+	"rtmps-edge/tlsconf"
 )
 
 func checkCommand() *cobra.Command {
@@ -44,12 +48,13 @@ func check(cmd *cobra.Command, file string) error {
 	if cfg.TLS.Source == config.SourceSelfSigned && !exists(filepath.Join(cfg.TLS.SelfSignedDir, "ca.pem")) {
 		cfg.TLS.SelfSignedDir = "" // made by the first start, not by a check
 	}
-	if _, err := build(cfg, nil, log); err != nil {
+	p, err := build(cfg, nil, log)
+	if err != nil {
 		return &badUse{err}
 	}
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "ok     %s\n", file)
-	faults := checkOrigins(cmd.Context(), w, cfg)
+	faults := checkCertificates(w, cfg, p) + checkDomains(cmd.Context(), w, acmeDomains(cfg)) + checkOrigins(cmd.Context(), w, cfg)
 	switch {
 	case faults == 1:
 		return &badUse{errors.New("1 fault")}
@@ -62,6 +67,50 @@ func check(cmd *cobra.Command, file string) error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// checkCertificates prints each certificate with what is wrong with it.
+func checkCertificates(w io.Writer, cfg *config.Config, p *parts) (faults int) {
+	if p.source == nil {
+		return 0
+	}
+	findings := lint(cfg, p.source.it)
+	described, _ := p.source.it.(interface{ Certificates() []tlsconf.Certificate })
+	if described != nil {
+		for _, c := range described.Certificates() {
+			if !slices.ContainsFunc(findings, func(f tlsconf.Finding) bool { return f.Certificate == c.Name }) {
+				fmt.Fprintf(w, "ok     certificate %s, %d days left\n", c.Name, int(time.Until(c.NotAfter).Hours()/24))
+			}
+		}
+	}
+	for _, f := range findings {
+		mark := "warn  "
+		if f.Severity == tlsconf.Bad {
+			mark = "FAULT "
+			faults++
+		}
+		fmt.Fprintf(w, "%s %s\n", mark, f)
+	}
+	return faults
+}
+
+// dnsTimeout is for a name server that does not answer.
+const dnsTimeout = 5 * time.Second
+
+// checkDomains looks up the names that an ACME authority will look for.
+func checkDomains(ctx context.Context, w io.Writer, domains []string) (faults int) {
+	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
+	defer cancel()
+	for _, d := range domains {
+		addresses, err := net.DefaultResolver.LookupHost(ctx, d)
+		if err != nil {
+			faults++
+			fmt.Fprintf(w, "FAULT  domain %s: %v\n       Its A or AAAA record must name this machine: the authority looks for it there.\n", d, err)
+			continue
+		}
+		fmt.Fprintf(w, "ok     domain %s is at %s; the authority must reach port 443 there, or 80 for http_address\n", d, strings.Join(addresses, ", "))
+	}
+	return faults
 }
 
 // checkOrigins asks all servers at once and prints them in their order.

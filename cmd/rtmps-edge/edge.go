@@ -56,6 +56,7 @@ func (e *edge) serve(ctx context.Context, hup <-chan os.Signal) error {
 		e.accept(l, e.listeners[l.Address])
 	}
 	e.parts.start()
+	warnOfCertificates(e.log, e.cfg, e.parts)
 	changed := e.watch(ctx)
 	for {
 		select {
@@ -176,6 +177,7 @@ func (e *edge) replace(cfg *config.Config) error {
 	}
 	warnUnused(e.log, systemdFiles(), cfg.Listeners)
 	p.start()
+	warnOfCertificates(e.log, cfg, p)
 	e.cfg, e.parts, e.listeners = cfg, p, listeners
 	return nil
 }
