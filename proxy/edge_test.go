@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,17 +17,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
 	"rtmps-edge/authz"
 	"rtmps-edge/proxy"
 	"rtmps-edge/rtmp/rtmptest"
 )
 
-// edge is a Server on loopback with one TLS listener.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// edge is a Server on loopback with one listener.
 type edge struct {
 	*proxy.Server
 	addr   string
+	plain  bool // not TLS
 	events *recorder
 	policy *proxy.Policy
+	log    *logs
+	served chan error
 }
 
 // newEdge starts an edge in front of servers, with change applied to its policy.
@@ -42,33 +51,83 @@ func newEdge(t *testing.T, change func(*proxy.Policy), servers ...string) *edge 
 	if change != nil {
 		change(p)
 	}
-	e := &edge{events: &recorder{}, policy: p}
-	e.Server = proxy.NewServer(proxy.ServerConfig{Policy: p, Observer: e.events})
+	e := &edge{policy: p}
+	e.serve(t, listen(t))
+	t.Cleanup(func() { e.end(t) })
+	return e
+}
+
+// newPlainEdge starts an edge behind ln, without TLS. Its end is the test's.
+func newPlainEdge(t *testing.T, ln net.Listener, change func(*proxy.Policy), servers ...string) *edge {
+	t.Helper()
+	p := &proxy.Policy{Publish: authz.Open{}, Play: authz.Open{},
+		Origins: []*proxy.Origin{{Name: "main", Servers: servers}}, Limits: proxy.Limits{SetupTimeout: 10 * time.Second}}
+	if change != nil {
+		change(p)
+	}
+	e := &edge{policy: p, plain: true}
+	e.serve(t, ln)
+	return e
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.addr = ln.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- e.Serve(ln, proxy.ListenerConfig{Address: e.addr, TLS: true}) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), rtmptest.Patience)
-		defer cancel()
-		now, stop := context.WithCancel(ctx)
-		stop()
-		_ = e.Shutdown(now)
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-		e.events.check(t)
-	})
-	return e
+	return ln
 }
 
-// dial connects to the edge and does TLS.
+func (e *edge) serve(t *testing.T, ln net.Listener) {
+	e.events, e.log, e.served = &recorder{}, &logs{}, make(chan error, 1)
+	log := logrus.New()
+	log.SetLevel(logrus.TraceLevel)
+	log.SetOutput(e.log)
+	e.Server = proxy.NewServer(proxy.ServerConfig{Policy: e.policy, Observer: e.events, Log: log})
+	e.addr = ln.Addr().String()
+	go func() { e.served <- e.Serve(ln, proxy.ListenerConfig{Address: e.addr, TLS: !e.plain}) }()
+}
+
+// end shuts the edge down without waiting for its streams.
+func (e *edge) end(t *testing.T) {
+	now, stop := context.WithCancel(context.Background())
+	stop()
+	_ = e.Shutdown(now)
+	if err := <-e.served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	e.events.check(t)
+}
+
+// logs keeps what was logged.
+type logs struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// dial connects to the edge and does TLS, if it does.
 func (e *edge) dial(t testing.TB) net.Conn {
 	t.Helper()
-	c, err := tls.Dial("tcp", e.addr, &tls.Config{InsecureSkipVerify: true})
+	var c net.Conn
+	var err error
+	if e.plain {
+		c, err = net.Dial("tcp", e.addr)
+	} else {
+		c, err = tls.Dial("tcp", e.addr, &tls.Config{InsecureSkipVerify: true})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ func (s *session) recheck(now time.Time, r *running, p *Policy) {
 	r.asking.Store(true)
 	s.srv.checks.Go(func() {
 		defer func() { <-s.srv.rechecks; r.asking.Store(false) }()
+		defer s.guard()
 		ctx, cancel := context.WithTimeout(s.srv.ctx, recheckTimeout)
 		defer cancel()
 		_, err := by.Authorize(ctx, r.question)

@@ -60,7 +60,6 @@ type leg interface {
 // run is the straight line.
 func (s *session) run() {
 	defer s.close()
-	defer s.guard()
 	s.observe(Accepted)
 	var client, origin *rtmp.Conn
 	// The setup runs on a stack of its own: what TLS and dialing made it grow
@@ -140,7 +139,8 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// guard keeps a fault of this program in one session away from the others.
+// guard keeps a fault of this program in one session away from the others. The
+// session ends as with any other error.
 func (s *session) guard() {
 	if v := recover(); v != nil {
 		s.srv.log.WithField("session", s.event.Session).Errorf("panic: %v\n%s", v, debug.Stack())
@@ -173,7 +173,12 @@ func (s *session) deadline(d time.Duration) {
 	at := time.Now().Add(d)
 	_ = s.conn.SetDeadline(at)
 	ctx, cancel := context.WithDeadline(s.ctx, at)
+	s.mu.Lock()
 	s.ctx, s.cancel = ctx, both(cancel, s.cancel)
+	s.mu.Unlock()
+	if s.isEnded() { // stopped before there was a deadline to bring forward
+		s.hurry()
+	}
 }
 
 func both(a, b func()) func() { return func() { a(); b() } }

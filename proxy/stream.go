@@ -190,6 +190,7 @@ func (s *session) stopSetup() {
 // is free again as soon as the origin has let go of it: an encoder that lost its
 // line comes back at once.
 func (s *session) goodbye(client, origin *rtmp.Conn) {
+	defer s.guard()
 	until := time.Now().Add(farewell)
 	_ = s.conn.SetDeadline(until)
 	_ = s.origin.SetDeadline(until)

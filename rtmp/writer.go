@@ -183,16 +183,21 @@ func (w *writer) addControl() {
 
 // poke sends waiting control messages soon: now, or by whoever is writing.
 func (w *writer) poke() {
-	for w.ack.Load()|w.pong.Load() != 0 && w.mu.TryLock() {
-		stuck := w.left > 0 // the rest of the message in progress comes first
-		if !stuck {
-			_ = w.flush() // an error shows at the next write
-		}
-		w.mu.Unlock()
-		if stuck {
-			return
-		}
+	for w.ack.Load()|w.pong.Load() != 0 && w.tryControl() {
 	}
+}
+
+// tryControl writes waiting control messages, unless somebody else will.
+func (w *writer) tryControl() bool {
+	if !w.mu.TryLock() {
+		return false
+	}
+	defer w.mu.Unlock()
+	if w.left > 0 { // the rest of the message in progress comes first
+		return false
+	}
+	_ = w.flush() // an error shows at the next write
+	return true
 }
 
 // unlock ends what began with w.mu.Lock.
