@@ -173,12 +173,7 @@ func (s *session) deadline(d time.Duration) {
 	at := time.Now().Add(d)
 	_ = s.conn.SetDeadline(at)
 	ctx, cancel := context.WithDeadline(s.ctx, at)
-	s.mu.Lock()
 	s.ctx, s.cancel = ctx, both(cancel, s.cancel)
-	s.mu.Unlock()
-	if s.isEnded() { // stopped before there was a deadline to bring forward
-		s.hurry()
-	}
 }
 
 func both(a, b func()) func() { return func() { a(); b() } }
