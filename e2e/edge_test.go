@@ -22,6 +22,7 @@ type settings struct {
 	Publish string // authorizers as TOML has them; "" = keys
 	Play    string // the same; "" = none
 	Limits  string // lines of [limits]
+	TLS     string // lines of [tls]; "" = the files edge.crt and edge.key
 	NoTee   bool   // so that an origin which is not there refuses the edge's connections
 }
 
@@ -34,12 +35,12 @@ format = "json"
 address = "127.0.0.1:0"
 
 [tls]
-source = "files"
+{{if .TLS}}{{.TLS}}{{else}}source = "files"
 
 [[tls.certificate]]
 cert = "edge.crt"
 key  = "edge.key"
-
+{{end}}
 [[origin]]
 name    = "main"
 servers = ["{{.Origin}}"]

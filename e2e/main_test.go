@@ -97,6 +97,7 @@ var packages = map[string]string{
 	"Xvfb":           "xvfb",
 	"xwininfo":       "x11-utils",
 	"unshare":        "util-linux",
+	"testssl":        "testssl.sh",
 }
 
 // program finds an installed program. A missing one fails the test.
