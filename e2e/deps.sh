@@ -11,7 +11,7 @@ packages=(
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav glib-networking
   rtmpdump
-  nginx-light libnginx-mod-rtmp
+  nginx-light libnginx-mod-rtmp haproxy
   obs-studio libgl1-mesa-dri xvfb x11-utils ca-certificates
   pebble testssl.sh
 )

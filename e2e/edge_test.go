@@ -18,12 +18,16 @@ import (
 
 // settings is what the tests vary in edge.toml.
 type settings struct {
-	Origin  string // host:port
-	Publish string // authorizers as TOML has them; "" = keys
-	Play    string // the same; "" = none
-	Limits  string // lines of [limits]
-	TLS     string // lines of [tls]; "" = the files edge.crt and edge.key
-	NoTee   bool   // so that an origin which is not there refuses the edge's connections
+	Origin   string // host:port
+	Publish  string // authorizers as TOML has them; "" = keys
+	Play     string // the same; "" = none
+	Limits   string // lines of [limits]
+	TLS      string // lines of [tls]; "" = the files edge.crt and edge.key
+	Address  string // of the listener; "" = a free port on loopback
+	Listener string // more lines of [[listener]]
+	Clients  string // more lines of [tls], unless TLS is set
+	AtOrigin string // more lines of [[origin]]
+	NoTee    bool   // so that an origin which is not there refuses the edge's connections
 }
 
 var edgeToml = template.Must(template.New("edge.toml").Parse(`
@@ -32,10 +36,12 @@ level  = "trace"
 format = "json"
 
 [[listener]]
-address = "127.0.0.1:0"
+address = "{{or .Address "127.0.0.1:0"}}"
+{{.Listener}}
 
 [tls]
 {{if .TLS}}{{.TLS}}{{else}}source = "files"
+{{.Clients}}
 
 [[tls.certificate]]
 cert = "edge.crt"
@@ -44,6 +50,7 @@ key  = "edge.key"
 [[origin]]
 name    = "main"
 servers = ["{{.Origin}}"]
+{{.AtOrigin}}
 
 [authz]
 publish = [{{or .Publish "\"keys\""}}]
@@ -82,6 +89,14 @@ const firstSerial = 1000
 // startEdge runs an edge in front of s.Origin that knows keys.
 func startEdge(t testing.TB, s settings, keys ...streamKey) *edge {
 	t.Helper()
+	e := prepareEdge(t, s, keys...)
+	e.run(t, e.command(t, "run", "-c", filepath.Join(e.dir, "edge.toml")))
+	return e
+}
+
+// prepareEdge writes the files of an edge that does not run yet.
+func prepareEdge(t testing.TB, s settings, keys ...streamKey) *edge {
+	t.Helper()
 	e := &edge{dir: t.TempDir(), tee: newTee(t, s.Origin)}
 	if !s.NoTee {
 		s.Origin = e.tee.address()
@@ -89,10 +104,15 @@ func startEdge(t testing.TB, s settings, keys ...streamKey) *edge {
 	e.configure(t, s)
 	e.writeKeys(t, keys...)
 	e.writeCertificate(t, firstSerial)
-	e.process = start(t, e.command(t, "run", "-c", filepath.Join(e.dir, "edge.toml")))
+	return e
+}
+
+// run starts cmd, which is the edge, and waits until it listens.
+func (e *edge) run(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	e.process = start(t, cmd)
 	t.Cleanup(func() { e.shutdown(t) })
 	_, e.port, _ = strings.Cut(e.record(t, "listening", map[string]string{"msg": "listening"})["address"].(string), ":")
-	return e
 }
 
 // command runs the program under test.

@@ -93,6 +93,7 @@ var packages = map[string]string{
 	"gst-launch-1.0": "gstreamer1.0-tools",
 	"rtmpdump":       "rtmpdump",
 	"nginx":          "nginx-light",
+	"haproxy":        "haproxy",
 	"obs":            "obs-studio",
 	"Xvfb":           "xvfb",
 	"xwininfo":       "x11-utils",

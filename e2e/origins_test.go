@@ -107,8 +107,8 @@ http {
 rtmp {
   access_log off;
   server {
-    listen RTMP;
-    application live { live on; wait_key on; publish_notify on; }
+    listen RTMPLISTEN;
+    application live { live on; wait_key on; publish_notify on; RULES }
   }
 }
 `
@@ -119,12 +119,16 @@ type nginx struct {
 	rtmp, http string
 }
 
-func startNginx(t testing.TB) origin {
+func startNginx(t testing.TB) origin { return startNginxWith(t, "", "") }
+
+// startNginxWith adds parameters to where it listens, and rules to its
+// application.
+func startNginxWith(t testing.TB, listen, rules string) *nginx {
 	t.Helper()
 	n := &nginx{rtmp: freeAddress(t), http: freeAddress(t)}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nginx.conf")
-	text := strings.NewReplacer("DIR", dir, "HTTP", n.http, "RTMP", n.rtmp).Replace(nginxConfig)
+	text := strings.NewReplacer("DIR", dir, "HTTP", n.http, "RTMPLISTEN", n.rtmp+" "+listen, "RULES", rules).Replace(nginxConfig)
 	writeFile(t, file, text)
 	n.process = startProgram(t, "nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", file)
 	t.Cleanup(func() {
