@@ -99,6 +99,9 @@ var packages = map[string]string{
 	"xwininfo":       "x11-utils",
 	"unshare":        "util-linux",
 	"testssl":        "testssl.sh",
+	"pebble":         "pebble",
+
+	"pebble-challtestsrv": "pebble",
 }
 
 // program finds an installed program. A missing one fails the test.

@@ -239,7 +239,7 @@ func freePort() int {
 // loadStored puts in use what is in the storage, without asking anybody, so
 // that clients that come first after a restart are served.
 func (m *CertMagic) loadStored() {
-	key := certmagic.NewACMEIssuer(&certmagic.Config{}, m.issuer()).IssuerKey()
+	key := certmagic.NewACMEIssuer(&certmagic.Config{}, certmagic.ACMEIssuer{CA: m.cfg.Directory}).IssuerKey()
 	s := m.storage()
 	for _, d := range m.cfg.Domains {
 		cert, err1 := s.Load(context.Background(), certmagic.StorageKeys.SiteCert(key, d))

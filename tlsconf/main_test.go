@@ -52,7 +52,7 @@ func issue(t *testing.T, kind string, names ...string) *tls.Certificate {
 }
 
 // pemOf gives a certificate's two files.
-func pemOf(t *testing.T, c *tls.Certificate) (cert, key []byte) {
+func pemOf(t testing.TB, c *tls.Certificate) (cert, key []byte) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	if err != nil {
