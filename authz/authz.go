@@ -31,6 +31,8 @@ type Request struct {
 	Client     netip.AddrPort
 	ServerName string               // TLS server name that the client sent; "" without one
 	TLS        *tls.ConnectionState // nil on a plain listener
+	// User is who Password.Connect found the client to be; "" = nobody.
+	User string
 }
 
 // Grant says what an authorized client may do, and under which names the
