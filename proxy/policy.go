@@ -19,6 +19,10 @@ type Policy struct {
 
 	// Publish and Play answer for each action; nil refuses it altogether.
 	Publish, Play authz.Authorizer
+	// Password judges logins in connect; nil = nobody logs in. PasswordOnly
+	// says that nobody gets in without one.
+	Password     *authz.Password
+	PasswordOnly bool
 	// PublishFrom and PlayFrom are the networks that may do each; empty = any.
 	PublishFrom, PlayFrom []netip.Prefix
 	// DenyFrom are the networks that are closed before TLS.

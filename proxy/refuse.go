@@ -178,7 +178,7 @@ func tlsVersion(v uint16) string { return tls.VersionName(v) }
 // ask splits name and queries: what may hold a credential.
 func ask(r rtmp.Request) authz.Request {
 	key, query, _ := strings.Cut(r.Name.Reveal(), "?")
-	if q := r.AppQuery.Reveal(); q != "" {
+	if q := authz.WithoutLogin(r.AppQuery).Reveal(); q != "" {
 		query = strings.TrimPrefix(query+"&"+q, "&")
 	}
 	return authz.Request{Action: authz.Action(r.Action), App: r.App, Key: secret.New(key), Query: secret.New(query)}

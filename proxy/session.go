@@ -29,6 +29,7 @@ type session struct {
 	origin   leg     // nil until opened
 	server   *server // that origin is a connection to; nil until opened
 	event    Event
+	user     string         // who has logged in; "" = nobody
 	here     netip.AddrPort // where the client has connected to
 	asked    authz.Request  // what was granted, for recheck
 	stream   streamName     // guarded by srv.mu
@@ -92,9 +93,9 @@ func (s *session) setup() (client, origin *rtmp.Conn, err error) {
 	if err := s.secure(); err != nil {
 		return nil, nil, err
 	}
-	pending, err := rtmp.Accept(s.conn, s.policy.Limits.RTMP)
+	pending, err := s.accept()
 	if err != nil {
-		return nil, nil, &refusal{stage: StageRTMP, err: err}
+		return nil, nil, err
 	}
 	question, err := s.question(pending.Request)
 	if err != nil {
@@ -227,7 +228,7 @@ func (s *session) question(r rtmp.Request) (authz.Request, error) {
 	s.event.Action, s.event.App, s.event.Encoder = authz.Action(r.Action), r.App, r.Encoder
 	s.event.Fingerprint = r.Name.Fingerprint()
 	q := ask(r)
-	q.Client, q.ServerName = s.event.Client, s.event.ServerName
+	q.Client, q.ServerName, q.User = s.event.Client, s.event.ServerName, s.user
 	if c, ok := s.conn.(*wire.TLSConn); ok {
 		state := c.ConnectionState()
 		q.TLS = &state

@@ -42,7 +42,7 @@ func (o logObserver) Observe(e proxy.Event) {
 		about(fields, e)
 		fields["stage"], fields["reason"] = e.Stage, e.Reason
 		handshake(fields, e)
-		o.log.WithFields(fields).Info("refused")
+		o.log.WithFields(fields).Log(refusalLevel(e), "refused")
 	case proxy.Started:
 		about(fields, e)
 		o.log.WithFields(fields).Info("stream started")
@@ -54,6 +54,14 @@ func (o logObserver) Observe(e proxy.Event) {
 		o.log.WithFields(logrus.Fields{"client": e.Ban.Network.String(), "reason": e.Ban.Why,
 			"until": e.Ban.Until.Format(time.RFC3339), "count": e.Ban.Count}).Warn("banned")
 	}
+}
+
+// refusalLevel keeps the rounds of a login, which are no refusals, out of the log.
+func refusalLevel(e proxy.Event) logrus.Level {
+	if e.Reason == proxy.ReasonLogin {
+		return logrus.DebugLevel
+	}
+	return logrus.InfoLevel
 }
 
 // clientText is what stands for a client: those on a unix socket have no address.
