@@ -31,8 +31,18 @@ type Request struct {
 	Client     netip.AddrPort
 	ServerName string               // TLS server name that the client sent; "" without one
 	TLS        *tls.ConnectionState // nil on a plain listener
+
+	// ID names the session to backends, the same in all that is said of it.
+	ID string
+	// Encoder is the client's flashVer.
+	Encoder string
+	// TcURL is the client's own, and may hold a credential.
+	TcURL secret.Text
 	// User is who Password.Connect found the client to be; "" = nobody.
 	User string
+	// Running is how long the stream has been running about which is asked
+	// again; 0 = it has not begun.
+	Running time.Duration
 }
 
 // Grant says what an authorized client may do, and under which names the
@@ -47,9 +57,19 @@ type Grant struct {
 	// Revoked is closed when the grant is withdrawn while its stream runs.
 	// nil means that it cannot be.
 	Revoked <-chan struct{}
+	// OnEnd, unless it is nil, must hear once that what was granted is over,
+	// also if the stream never started. Grants about a running stream have
+	// none.
+	OnEnd Ender
 	// By names the authorizer that decided, for logs and metrics: one of the
 	// names below, or what a Chain's configuration calls it.
 	By string
+}
+
+// Ender hears that what was granted is over.
+type Ender interface {
+	// Ended returns at once.
+	Ended()
 }
 
 // Names of the authorizers of this package, as the configuration calls them.

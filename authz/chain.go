@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // AppKnower is an Authorizer that can tell which apps it could ever grant a
@@ -20,40 +21,92 @@ type Named struct {
 	Authorizer Authorizer
 }
 
+// Results of an Authorizer, as metrics call them.
+const (
+	Granted = "granted"
+	Denied  = "denied"
+	Unknown = "unknown" // not mine
+	Failed  = "failed"  // could not answer
+)
+
 // ChainConfig configures a Chain.
 type ChainConfig struct {
 	// Authorizers are asked in this order. Empty: everybody is refused.
 	Authorizers []Named
+	// Observe hears what each one that was asked answered, and how long it
+	// took. nil: nobody hears.
+	Observe func(by, result string, took time.Duration)
 }
 
 // Chain asks several Authorizers, of whom the first that knows the credential
 // decides. It fails closed: a fault is never an approval, and never a reason
 // to ask somebody who might approve.
-type Chain struct{ members []Named }
+type Chain struct {
+	members []Named
+	observe func(by, result string, took time.Duration)
+}
 
 // NewChain returns a Chain. It keeps a copy of the list.
 func NewChain(cfg ChainConfig) *Chain {
-	return &Chain{members: append([]Named(nil), cfg.Authorizers...)}
+	c := &Chain{members: append([]Named(nil), cfg.Authorizers...), observe: cfg.Observe}
+	if c.observe == nil {
+		c.observe = func(string, string, time.Duration) {}
+	}
+	return c
 }
 
 // Authorize returns the first Grant or refusal. Errors, for errors.Is:
 // ErrUnknownApp and ErrDenied, when somebody refused or nobody knows the
 // credential; any other is the fault of the member it names. It never returns
-// ErrUnknown.
+// ErrUnknown. DecidedBy tells from an error who decided.
 func (c *Chain) Authorize(ctx context.Context, r Request) (Grant, error) {
 	for _, m := range c.members {
+		begin := time.Now()
 		g, err := m.ask(ctx, r)
-		switch {
-		case err == nil:
+		result := resultOf(err)
+		c.observe(m.Name, result, time.Since(begin))
+		switch result {
+		case Granted:
 			g.By = m.Name
 			return g, nil
-		case errors.Is(err, ErrDenied):
-			return Grant{}, c.refuse(r.App, fmt.Errorf("%s: %w", m.Name, err))
-		case !errors.Is(err, ErrUnknown):
-			return Grant{}, fmt.Errorf("%s: %w", m.Name, err)
+		case Denied:
+			return Grant{}, c.refuse(r.App, &decision{m.Name, err})
+		case Failed:
+			return Grant{}, &decision{m.Name, err}
 		}
 	}
 	return Grant{}, c.refuse(r.App, fmt.Errorf("%w: nobody knows the credential", ErrDenied))
+}
+
+func resultOf(err error) string {
+	switch {
+	case err == nil:
+		return Granted
+	case errors.Is(err, ErrDenied):
+		return Denied
+	case errors.Is(err, ErrUnknown):
+		return Unknown
+	}
+	return Failed
+}
+
+// decision is an error of the member by.
+type decision struct {
+	by  string
+	err error
+}
+
+func (d *decision) Error() string { return d.by + ": " + d.err.Error() }
+func (d *decision) Unwrap() error { return d.err }
+
+// DecidedBy names the member of a Chain whose refusal or fault err is; "" if it
+// is nobody's.
+func DecidedBy(err error) string {
+	var d *decision
+	if !errors.As(err, &d) {
+		return ""
+	}
+	return d.by
 }
 
 // KnowsApp reports whether any member knows app or cannot tell.
@@ -72,6 +125,9 @@ func (c *Chain) KnowsApp(app string) bool {
 func (c *Chain) refuse(app string, denied error) error {
 	if len(c.members) == 0 || c.KnowsApp(app) {
 		return denied
+	}
+	if by := DecidedBy(denied); by != "" {
+		return &decision{by, ErrUnknownApp}
 	}
 	return ErrUnknownApp
 }

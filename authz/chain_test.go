@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"rtmps-edge/internal/secret"
 )
@@ -131,5 +132,33 @@ func TestOpen(t *testing.T) {
 	}
 	if _, err := (Open{}).Authorize(t.Context(), Request{Query: secret.New("a=b")}); !errors.Is(err, ErrDenied) {
 		t.Errorf("no name: got %v", err)
+	}
+}
+
+func TestChainTells(t *testing.T) {
+	broken := errors.New("backend is down")
+	for _, c := range []struct {
+		last answer
+		want string
+		by   string
+	}{
+		{answer{grant: Grant{Name: "n"}}, "first unknown, second granted", ""},
+		{answer{err: ErrDenied}, "first unknown, second denied", "second"},
+		{answer{err: broken}, "first unknown, second failed", "second"},
+		{answer{err: ErrUnknown}, "first unknown, second unknown", ""},
+	} {
+		var told []string
+		chain := NewChain(ChainConfig{
+			Authorizers: []Named{{"first", &answer{err: ErrUnknown}}, {"second", &c.last}},
+			Observe: func(by, result string, took time.Duration) {
+				if told = append(told, by+" "+result); took < 0 {
+					t.Errorf("took %v", took)
+				}
+			},
+		})
+		_, err := chain.Authorize(t.Context(), Request{})
+		if got := strings.Join(told, ", "); got != c.want || DecidedBy(err) != c.by {
+			t.Errorf("told %s, want %s; decided by %q in %v", got, c.want, DecidedBy(err), err)
+		}
 	}
 }
