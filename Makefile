@@ -2,11 +2,17 @@
 # make test    the whole test suite; installs the Debian packages that it lacks
 # make bench   CPU and memory beside nginx, HAProxy and stunnel, in one run
 # make build   the program, ./rtmps-edge
+# make man     its man pages, in dist/man
 
-.PHONY: build demo test short lint deps bench
+.PHONY: build man demo test short lint deps bench
 
 build:
 	go build -trimpath -o rtmps-edge ./cmd/rtmps-edge
+
+# From the same commands that explain themselves with -h.
+man:
+	@mkdir -p dist/man
+	@go test -count=1 -run '^TestManPages$$' ./cmd/rtmps-edge -args -man '$(CURDIR)/dist/man'
 
 demo:
 	@go run ./cmd/rtmps-edge demo

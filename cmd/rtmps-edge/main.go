@@ -58,7 +58,9 @@ func rootCommand() *cobra.Command {
 		Use:   "rtmps-edge",
 		Short: "Encrypted ingest with stream keys in front of plain RTMP servers",
 		Long: `rtmps-edge terminates RTMPS, checks the stream key, and only then speaks plain
-RTMP, in its own words, to your server. Without a command it runs the edge.`,
+RTMP, in its own words, to your server. Without a command it runs the edge.
+
+Exit status: 0 well, 1 failed at work, 2 bad use or bad configuration.`,
 		Example:       "  rtmps-edge demo\n  rtmps-edge key add alice\n  rtmps-edge check -c edge.toml\n  rtmps-edge run -c edge.toml",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -69,9 +71,22 @@ RTMP, in its own words, to your server. Without a command it runs the edge.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &badUse{fmt.Errorf("%w (see %s -h)", err, cmd.CommandPath())}
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), checkCommand(), demoCommand(), keyCommand(), probeCommand(), signCommand(), verifyCommand(), versionCommand())
+	completeFiles(root)
 	return root
+}
+
+// completeFiles lets shells complete file names only where one is meant.
+func completeFiles(c *cobra.Command) {
+	if c.ValidArgsFunction == nil {
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	if c.Flags().Lookup("config") != nil {
+		_ = c.MarkFlagFilename("config", "toml")
+	}
+	for _, sub := range c.Commands() {
+		completeFiles(sub)
+	}
 }
 
 // noArgs refuses arguments that a command has no use for.

@@ -52,8 +52,8 @@ is what OBS calls Server. The key is never printed, not even where the server re
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	c.Flags().StringVar(&f.ca, "ca", "", "PEM file of an authority to trust, beside those of the system")
-	c.Flags().StringVar(&f.cert, "cert", "", "PEM file of a client certificate, for servers that ask for one")
-	c.Flags().StringVar(&f.key, "key", "", "PEM file of its private key")
+	c.Flags().StringVar(&f.cert, "client-cert", "", "PEM file of a client certificate, for servers that ask for one")
+	c.Flags().StringVar(&f.key, "client-key", "", "PEM file of its private key")
 	c.Flags().BoolVar(&f.insecure, "insecure", false, "go on with a certificate that is not good")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "one JSON object a line")
 	c.Flags().BoolVar(&f.stdin, "stdin", false, "read the stream key from standard input")
@@ -93,7 +93,7 @@ func (f *probeFlags) config(url string, in io.Reader) (c probe.Config, err error
 	if f.cert != "" || f.key != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
-			return c, fmt.Errorf("--cert and --key: %w", err)
+			return c, fmt.Errorf("--client-cert and --client-key: %w", err)
 		}
 		c.Certificate = &pair
 	}

@@ -132,8 +132,8 @@ func TestProbeJSONAndStdin(t *testing.T) {
 func TestProbeBadUse(t *testing.T) {
 	for _, args := range [][]string{
 		{"https://h/live/" + siteKey}, {"rtmps://h"}, {"--stdin", "rtmps://h/live"}, {"--ca", "nowhere.pem", "rtmps://h/live/" + siteKey},
-		{"--ca", "probe_test.go", "rtmps://h/live/" + siteKey}, {"--cert", "nowhere.pem", "--key", "nowhere.pem", "rtmps://h/live/" + siteKey},
-		{"--cert", "probe_test.go", "rtmps://h/live/" + siteKey}, {"--timeout", "0s", "rtmps://h/live/" + siteKey}, {},
+		{"--ca", "probe_test.go", "rtmps://h/live/" + siteKey}, {"--client-cert", "nowhere.pem", "--client-key", "nowhere.pem", "rtmps://h/live/" + siteKey},
+		{"--client-cert", "probe_test.go", "rtmps://h/live/" + siteKey}, {"--timeout", "0s", "rtmps://h/live/" + siteKey}, {},
 	} {
 		out, err := runProbe(t, "", args...)
 		if _, bad := err.(*badUse); !bad || strings.Contains(err.Error(), siteKey) {

@@ -412,7 +412,7 @@ func TestClientCertificates(t *testing.T) {
 		conf.ClientAuth, conf.ClientCAs, conf.MaxVersion = tls.RequireAndVerifyClientCert, ca.pool(), version
 		address := behindTLS(t, conf, origin.Addr())
 		step := map[uint16]string{tls.VersionTLS12: stepTLS, tls.VersionTLS13: stepHandshake}[version]
-		run(t, address, Config{Roots: ca.pool()}).fails(step, WantsCertificate, "--cert")
+		run(t, address, Config{Roots: ca.pool()}).fails(step, WantsCertificate, "--client-cert")
 		pair := ca.issue(t, leaf{names: []string{"alice"}, usage: x509.ExtKeyUsageClientAuth})
 		if h := run(t, address, Config{Roots: ca.pool(), Certificate: &pair}); !h.ok {
 			t.Errorf("%+v", h.steps)

@@ -62,7 +62,7 @@ var cures = map[Problem]string{
 	HungUp:            "The server does not want this client (a ban, a limit of connections, deny_from), or waits for a PROXY header, or is something else: its log says which.",
 	NoSharedTLS:       "The server and this program share no version or suite of TLS: see profile in [tls] of the edge.",
 	NoCertificate:     "The server has no certificate for {host} (yet): its log says why.",
-	WantsCertificate:  "The server wants a client certificate that it trusts: --cert and --key.",
+	WantsCertificate:  "The server wants a client certificate that it trusts: --client-cert and --client-key.",
 	WeakTLS:           "Renew the server's TLS library or its settings; of the edge, profile = \"encoder\" in [tls].",
 	NotYetValid:       "Compare the clocks of both machines.",
 	Expired:           "Renew it. If it renews itself, the server's log says why that failed.",
