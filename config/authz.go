@@ -30,24 +30,27 @@ type Authz struct {
 
 	KeysFile string
 	Signed   []authz.SignedConfig
+	Password authz.PasswordConfig
 }
 
 // Names of authorizers.
 const (
-	AuthorizerOpen   = "open"
-	AuthorizerKeys   = "keys"
-	AuthorizerSigned = "signed"
+	AuthorizerOpen     = "open"
+	AuthorizerKeys     = authz.ByKeys
+	AuthorizerSigned   = authz.BySigned
+	AuthorizerPassword = authz.ByPassword
 )
 
 // authorizers are those that there are, and unbuilt those of the documentation
 // that there are not.
 var (
-	authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerOpen}
-	unbuilt     = []string{"jwt", "webhook", "password", "certificate"}
+	authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerPassword, AuthorizerOpen}
+	unbuilt     = []string{"jwt", "webhook", "certificate"}
 )
 
 func defaultAuthz() Authz {
-	return Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml", Duplicate: proxy.DuplicateReject}
+	return Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml",
+		Password: authz.PasswordConfig{File: "users.toml"}, Duplicate: proxy.DuplicateReject}
 }
 
 // Uses reports whether an authorizer is asked for anything.
@@ -67,6 +70,7 @@ func (c *Config) readAuthz(t *tomlfile.Table) {
 	for _, s := range t.Tables("signed") {
 		c.readSigned(s)
 	}
+	c.readPassword(t.Table("password"))
 	t.NotBuilt(unbuilt...)
 	t.End()
 	if c.Authz.Uses(AuthorizerSigned) && len(c.Authz.Signed) == 0 {
@@ -93,14 +97,31 @@ func (c *Config) readKeys(t *tomlfile.Table) {
 		return
 	}
 	_, err := authz.ListKeys(c.Authz.KeysFile)
+	entries(t, c.Authz.KeysFile, err, "rtmps-edge key add NAME")
+}
+
+// entries notes what is wrong with a file of entries, and how to make one.
+func entries(t *tomlfile.Table, file string, err error, command string) {
 	var list fault.List
 	switch {
 	case errors.As(err, &list):
 		t.Add(list)
 	case errors.Is(err, fs.ErrNotExist):
-		t.Missing("file", fmt.Sprintf("there is no %s yet: make it with \"rtmps-edge key add NAME\"", c.Authz.KeysFile))
+		t.Missing("file", fmt.Sprintf("there is no %s yet: make it with %q", file, command))
 	case err != nil:
 		t.Missing("file", "must be a file that can be read: "+readfile.Reason(err))
+	}
+}
+
+func (c *Config) readPassword(t *tomlfile.Table) {
+	p := &c.Authz.Password
+	t.String("file", &p.File)
+	t.Secret("secret", &p.Secret)
+	t.End()
+	p.File = t.Path(p.File)
+	if c.Authz.Uses(AuthorizerPassword) {
+		_, err := authz.ListUsers(p.File)
+		entries(t, p.File, err, "rtmps-edge user add NAME")
 	}
 }
 
@@ -137,13 +158,19 @@ func action(s string) (authz.Action, error) {
 
 // KeysFile returns the path of the keys.toml that file names, whatever else is
 // wrong with it: the default, beside it, if it cannot be read.
-func KeysFile(file string) string {
-	name := defaultAuthz().KeysFile
+func KeysFile(file string) string { return entriesFile(file, "keys", defaultAuthz().KeysFile) }
+
+// UsersFile returns the path of the users.toml, as KeysFile does.
+func UsersFile(file string) string {
+	return entriesFile(file, "password", defaultAuthz().Password.File)
+}
+
+func entriesFile(file, table, name string) string {
 	data, err := readfile.Read(file, MaxFile)
 	t, parseErr := tomlfile.Parse(file, data)
 	if err != nil || parseErr != nil {
 		t, _ = tomlfile.Parse(file, nil)
 	}
-	t.Table("authz").Table("keys").String("file", &name)
+	t.Table("authz").Table(table).String("file", &name)
 	return t.Path(name)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 
@@ -49,6 +50,16 @@ func (p *parts) buildAuthorizers(old *parts, log *logrus.Logger) error {
 		err := p.member(config.AuthorizerKeys, cfg, old, func() (authz.Authorizer, error) {
 			cfg.Warn, cfg.OnReload = warner(log), rereading(log, cfg.File)
 			return authz.NewKeys(cfg)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if c.Uses(config.AuthorizerPassword) {
+		cfg := c.Password
+		err := p.member(config.AuthorizerPassword, cfg, old, func() (authz.Authorizer, error) {
+			cfg.Warn, cfg.OnReload = warner(log), rereading(log, cfg.File)
+			return authz.NewPassword(cfg)
 		})
 		if err != nil {
 			return err
@@ -145,4 +156,15 @@ func (p *parts) authorizer(name string) authz.Authorizer {
 		set = append(set, m.it.(*authz.Signed))
 	}
 	return set
+}
+
+// password returns who judges logins, and whether nobody gets in without one.
+func (p *parts) password() (judge *authz.Password, only bool) {
+	members := p.asked[config.AuthorizerPassword]
+	if len(members) == 0 {
+		return nil, false
+	}
+	asked := slices.Concat(p.cfg.Authz.Publish, p.cfg.Authz.Play)
+	only = !slices.ContainsFunc(asked, func(name string) bool { return name != config.AuthorizerPassword })
+	return members[0].it.(*authz.Password), only
 }

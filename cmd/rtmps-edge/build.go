@@ -103,6 +103,7 @@ func (p *parts) buildPolicy() {
 		Routes:      c.Routes,
 		Limits:      c.Limits,
 	}
+	p.policy.Password, p.policy.PasswordOnly = p.password()
 }
 
 func (p *parts) tlsConfig() *tls.Config {

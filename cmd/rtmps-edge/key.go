@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,7 +13,6 @@ import (
 	"rtmps-edge/authz"
 	"rtmps-edge/config"
 	"rtmps-edge/internal/bitrate"
-	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/secret"
 )
 
@@ -32,32 +28,18 @@ func keyCommand() *cobra.Command {
 	return c
 }
 
-// keysFlags say which keys.toml is meant.
-type keysFlags struct{ keys, config string }
-
-func (f *keysFlags) add(c *cobra.Command) {
-	c.Flags().StringVarP(&f.keys, "file", "f", "", "keys.toml (default: the one that the configuration names)")
-	c.Flags().StringVarP(&f.config, "config", "c", defaultConfigFile, "configuration file")
-}
-
-// path returns the file. Without a configuration it is keys.toml here.
-func (f *keysFlags) path() string {
-	if f.keys != "" {
-		return f.keys
-	}
-	return config.KeysFile(f.config)
-}
-
 // newKey are the flags of "key add".
 type newKey struct {
-	keysFlags
-	actions, from                               []string
-	app, name, origin, notBefore, expires, rate string
-	stdin                                       bool
+	fileFlags
+	termsFlags
+	name  string
+	stdin bool
 }
 
+func keysFlags() fileFlags { return fileFlags{kind: "keys.toml", find: config.KeysFile} }
+
 func keyAddCommand() *cobra.Command {
-	var n newKey
+	n := newKey{fileFlags: keysFlags()}
 	c := &cobra.Command{
 		Use:   "add SUBJECT",
 		Short: "Make a stream key; it is printed once, and only its hash is kept",
@@ -68,75 +50,30 @@ The key goes to standard output, all else to standard error. A running edge know
 		Args: oneArg("SUBJECT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return n.run(cmd, args[0]) },
 	}
-	n.add(c)
+	n.fileFlags.add(c)
+	n.termsFlags.add(c)
 	f := c.Flags()
-	f.StringSliceVar(&n.actions, "action", []string{"publish"}, "publish, play or both")
-	f.StringVar(&n.app, "app", "", "apps, as a glob (default any)")
 	f.StringVar(&n.name, "name", "", "stream name at the origin (default SUBJECT)")
-	f.StringVar(&n.origin, "origin", "", "origin (default by route)")
-	f.StringSliceVar(&n.from, "from", nil, "networks that may use it (default any)")
-	f.StringVar(&n.notBefore, "not-before", "", "first moment: 2027-01-01, 2027-01-01T18:00:00Z, or a time from now as 2h")
-	f.StringVar(&n.expires, "expires", "", "last moment, likewise, as 30d")
-	f.StringVar(&n.rate, "bitrate", "", "limit, as 8Mbit")
 	f.BoolVar(&n.stdin, "stdin", false, "take the key from standard input instead of making one")
 	return c
 }
 
 func (n *newKey) run(cmd *cobra.Command, subject string) error {
-	k, err := n.key(subject, time.Now())
+	terms, err := n.terms(subject, n.name, time.Now())
 	if err != nil {
 		return &badUse{err}
 	}
 	key := authz.GenerateKey()
 	if n.stdin {
-		if key, err = readKey(cmd.InOrStdin()); err != nil {
+		if key, err = readSecret(cmd.InOrStdin(), "Stream key", authz.MaxKeyLength); err != nil {
 			return &badUse{err}
 		}
 	}
-	k.Hash = authz.HashOf(key)
+	k := authz.Key{Terms: terms, Hash: authz.HashOf(key)}
 	if err := authz.AddKey(n.path(), k); err != nil {
-		return keysError(err)
+		return entriesError(err)
 	}
 	return printKey(cmd, n, k, key)
-}
-
-// key reads the flags.
-func (n *newKey) key(subject string, now time.Time) (authz.Key, error) {
-	k := authz.Key{Terms: authz.Terms{Subject: subject, App: n.app, Name: n.name, Origin: n.origin}}
-	var errs []error
-	note := func(flag string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s %w", flag, err))
-		}
-	}
-	for _, a := range n.actions {
-		if a != string(authz.Publish) && a != string(authz.Play) {
-			note("--action", errors.New("must be publish or play"))
-		}
-		k.Actions = append(k.Actions, authz.Action(a))
-	}
-	for _, s := range n.from {
-		p, err := authz.ParseNetwork(s)
-		note("--from", err)
-		k.From = append(k.From, p)
-	}
-	for flag, at := range map[string]struct {
-		text string
-		dst  *time.Time
-	}{"--not-before": {n.notBefore, &k.NotBefore}, "--expires": {n.expires, &k.Expires}} {
-		if at.text == "" {
-			continue
-		}
-		t, err := authz.ParseTime(at.text, now)
-		note(flag, err)
-		*at.dst = t
-	}
-	if n.rate != "" {
-		var err error
-		k.Bitrate, err = bitrate.Parse(n.rate)
-		note("--bitrate", err)
-	}
-	return k, errors.Join(errs...)
 }
 
 // printKey shows the key this once.
@@ -157,7 +94,7 @@ func printKey(cmd *cobra.Command, n *newKey, k authz.Key, key secret.Text) error
 }
 
 func keyListCommand() *cobra.Command {
-	var f keysFlags
+	f := keysFlags()
 	asJSON := false
 	c := &cobra.Command{
 		Use:     "list",
@@ -167,7 +104,7 @@ func keyListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := authz.ListKeys(f.path())
 			if err != nil {
-				return keysError(err)
+				return entriesError(err)
 			}
 			return listKeys(cmd.OutOrStdout(), keys, asJSON)
 		},
@@ -177,8 +114,8 @@ func keyListCommand() *cobra.Command {
 	return c
 }
 
-// shownKey is what a list tells of a key.
-type shownKey struct {
+// shownTerms is what a list tells of an entry.
+type shownTerms struct {
 	Subject   string         `json:"subject"`
 	Actions   []authz.Action `json:"actions"`
 	App       string         `json:"app,omitempty"`
@@ -191,8 +128,8 @@ type shownKey struct {
 	Disabled  bool           `json:"disabled,omitempty"`
 }
 
-func showKey(k authz.Key) shownKey {
-	s := shownKey{Subject: k.Subject, Actions: k.Actions, App: k.App, Name: k.Name, Origin: k.Origin, Bitrate: k.Bitrate, Disabled: k.Disabled}
+func showTerms(k authz.Terms) shownTerms {
+	s := shownTerms{Subject: k.Subject, Actions: k.Actions, App: k.App, Name: k.Name, Origin: k.Origin, Bitrate: k.Bitrate, Disabled: k.Disabled}
 	if s.Name == "" {
 		s.Name = k.Subject
 	}
@@ -209,9 +146,9 @@ func showKey(k authz.Key) shownKey {
 }
 
 func listKeys(w io.Writer, keys []authz.Key, asJSON bool) error {
-	shown := []shownKey{}
+	shown := []shownTerms{}
 	for _, k := range keys {
-		shown = append(shown, showKey(k))
+		shown = append(shown, showTerms(k.Terms))
 	}
 	if asJSON {
 		e := json.NewEncoder(w)
@@ -226,7 +163,7 @@ func listKeys(w io.Writer, keys []authz.Key, asJSON bool) error {
 	return t.Flush()
 }
 
-func (s shownKey) row() []string {
+func (s shownTerms) row() []string {
 	app, expires, rate, state := s.App, "never", "-", "good"
 	if app == "" {
 		app = "any"
@@ -254,7 +191,7 @@ func (s shownKey) row() []string {
 }
 
 func keyRemoveCommand() *cobra.Command {
-	var f keysFlags
+	f := keysFlags()
 	c := &cobra.Command{
 		Use:     "remove SUBJECT",
 		Short:   "Take all keys of SUBJECT away; a running edge ends their streams",
@@ -263,7 +200,7 @@ func keyRemoveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := authz.RemoveKeys(f.path(), func(k authz.Key) bool { return k.Subject == args[0] })
 			if err != nil {
-				return keysError(err)
+				return entriesError(err)
 			}
 			if n == 0 {
 				return fmt.Errorf("%s has no key of %q", f.path(), args[0])
@@ -283,48 +220,12 @@ func keyHashCommand() *cobra.Command {
 		Example: "  rtmps-edge key hash < key.txt",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			key, err := readKey(cmd.InOrStdin())
+			key, err := readSecret(cmd.InOrStdin(), "Stream key", authz.MaxKeyLength)
 			if err != nil {
 				return &badUse{err}
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), authz.HashOf(key).Reveal())
 			return err
 		},
-	}
-}
-
-// readKey reads one line: arguments could be seen by everybody on the machine.
-func readKey(r io.Reader) (secret.Text, error) {
-	if f, ok := r.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			fmt.Fprint(os.Stderr, "Stream key (it is shown as you type): ")
-		}
-	}
-	line, err := bufio.NewReader(io.LimitReader(r, authz.MaxKeyLength+3)).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return secret.Text{}, err
-	}
-	line = strings.TrimRight(line, "\r\n")
-	if line == "" || len(line) > authz.MaxKeyLength || strings.Contains(line, "?") {
-		return secret.Text{}, fmt.Errorf("the key on standard input must have 1 to %d bytes and no question mark", authz.MaxKeyLength)
-	}
-	return secret.New(line), nil
-}
-
-// keysError tells faults of a file, for which the user is to blame, from others.
-func keysError(err error) error {
-	var faults fault.List
-	if errors.As(err, &faults) {
-		return faults
-	}
-	return err
-}
-
-func oneArg(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 1 && args[0] != "" {
-			return nil
-		}
-		return &badUse{fmt.Errorf("%s needs one %s (see %s -h)", cmd.CommandPath(), name, cmd.CommandPath())}
 	}
 }

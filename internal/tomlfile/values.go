@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rtmps-edge/internal/readfile"
+	"rtmps-edge/internal/secret"
 )
 
 // String reads text.
@@ -185,6 +186,31 @@ func List[T any](t *Table, key string, dst *[]T, parse func(string) (T, error)) 
 // Strings reads a list of text.
 func (t *Table) Strings(key string, dst *[]string) {
 	List(t, key, dst, func(s string) (string, error) { return s, nil })
+}
+
+// MaxSecret is the longest secret, in bytes.
+const MaxSecret = 4 << 10
+
+// Secret reads a secret from key, or from the file that key_file names: its
+// first line. It is never shown.
+func (t *Table) Secret(key string, dst *secret.Text) {
+	text, file := "", ""
+	t.String(key, &text)
+	t.File(key+"_file", &file)
+	switch {
+	case text != "" && file != "":
+		t.Fault(key, "must not stand beside "+key+"_file")
+	case text != "":
+		*dst = secret.New(text)
+	case file != "" && readfile.Check(file) == nil:
+		data, err := readfile.Read(file, MaxSecret)
+		line, _, _ := strings.Cut(string(data), "\n")
+		if line = strings.TrimRight(line, "\r"); err != nil || line == "" {
+			t.Fault(key+"_file", fmt.Sprintf("must have a secret of 1 to %d bytes in its first line", MaxSecret))
+			return
+		}
+		*dst = secret.New(line)
+	}
 }
 
 // File reads the path of a file, relative to the file that names it, and

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rtmps-edge/authz"
+	"rtmps-edge/config"
+)
+
+func userCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "user",
+		Short: "Keep users.toml: add, list, remove users with passwords",
+		Long: `Keep the users of publish = ["password"], for encoders that log in with a user and a password ("Use authentication"
+of OBS, authmod=adobe and authmod=llnw). Their passwords stand readable in users.toml: that old protocol cannot be checked with a hash.
+Stream keys (rtmps-edge key) can be.`,
+		Example: "  rtmps-edge user add alice --app live\n  rtmps-edge user list\n  rtmps-edge user remove alice",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(userAddCommand(), userListCommand(), userRemoveCommand())
+	return c
+}
+
+func usersFlags() fileFlags { return fileFlags{kind: "users.toml", find: config.UsersFile} }
+
+// newUser are the flags of "user add".
+type newUser struct {
+	fileFlags
+	termsFlags
+	stream string
+	names  []string
+	stdin  bool
+}
+
+func userAddCommand() *cobra.Command {
+	n := newUser{fileFlags: usersFlags()}
+	c := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Make a user and a password; it is printed once",
+		Long: `Make a user who logs in as NAME, with a new password. It goes to standard output, all else to standard error. A running
+edge knows it within a second. The origin sees the stream as NAME, whatever the encoder calls it, unless --stream or --names say otherwise.`,
+		Example: "  rtmps-edge user add alice --app live\n  rtmps-edge user add studio --names 'studio-*'\n  rtmps-edge user add bob --stdin < password.txt",
+		Args:    oneArg("NAME"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return n.run(cmd, args[0]) },
+	}
+	n.fileFlags.add(c)
+	n.termsFlags.add(c)
+	c.Flags().StringVar(&n.stream, "stream", "", "stream name at the origin (default NAME)")
+	c.Flags().StringSliceVar(&n.names, "names", nil, "stream names that the encoder may choose, as globs")
+	c.Flags().BoolVar(&n.stdin, "stdin", false, "take the password from standard input instead of making one")
+	return c
+}
+
+func (n *newUser) run(cmd *cobra.Command, name string) error {
+	terms, err := n.terms(name, n.stream, time.Now())
+	if err != nil {
+		return &badUse{err}
+	}
+	password := authz.GenerateKey()
+	if n.stdin {
+		if password, err = readSecret(cmd.InOrStdin(), "Password", authz.MaxPassword); err != nil {
+			return &badUse{err}
+		}
+	}
+	if err := authz.AddUser(n.path(), authz.User{Terms: terms, User: name, Password: password, Names: n.names}); err != nil {
+		return entriesError(err)
+	}
+	w := cmd.ErrOrStderr()
+	fmt.Fprintf(w, "Added to %s.\n", n.path())
+	if !n.stdin {
+		fmt.Fprintf(w, "The password of %s, shown only now:\n\n", name)
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), password.Reveal()); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(w, "\nOBS: Settings > Stream > Service: Custom, Use authentication, Username %s, Password: the line above, any Stream Key.\n", name)
+	return nil
+}
+
+func userListCommand() *cobra.Command {
+	f := usersFlags()
+	asJSON := false
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "Show users and what they may, never their passwords",
+		Example: "  rtmps-edge user list\n  rtmps-edge user list --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			users, err := authz.ListUsers(f.path())
+			if err != nil {
+				return entriesError(err)
+			}
+			return listUsers(cmd.OutOrStdout(), users, asJSON)
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+// shownUser is what a list tells of a user.
+type shownUser struct {
+	User string `json:"user"`
+	shownTerms
+	Names []string `json:"names,omitempty"`
+}
+
+func listUsers(w io.Writer, users []authz.User, asJSON bool) error {
+	shown := []shownUser{}
+	for _, u := range users {
+		s := shownUser{User: u.User, shownTerms: showTerms(u.Terms), Names: u.Names}
+		if u.Name == "" && len(u.Names) > 0 {
+			s.Name = strings.Join(u.Names, ",")
+		}
+		shown = append(shown, s)
+	}
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(shown)
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "USER\tSUBJECT\tMAY\tAPP\tNAME\tEXPIRES\tBITRATE\tSTATE")
+	for _, s := range shown {
+		fmt.Fprintln(t, s.User+"\t"+strings.Join(s.row(), "\t"))
+	}
+	return t.Flush()
+}
+
+func userRemoveCommand() *cobra.Command {
+	f := usersFlags()
+	c := &cobra.Command{
+		Use:     "remove NAME",
+		Short:   "Take a user away; a running edge ends the user's streams",
+		Example: "  rtmps-edge user remove alice",
+		Args:    oneArg("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := authz.RemoveUsers(f.path(), func(u authz.User) bool { return u.User == args[0] })
+			if err != nil {
+				return entriesError(err)
+			}
+			if n == 0 {
+				return fmt.Errorf("%s has no user %q", f.path(), args[0])
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed from %s\n", f.path())
+			return err
+		},
+	}
+	f.add(c)
+	return c
+}
