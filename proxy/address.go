@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -51,7 +52,7 @@ func (s *session) identify() error {
 	if err != nil {
 		r := &refusal{stage: StageAdmit, err: err}
 		if errors.Is(err, proxyheader.ErrMalformed) {
-			r.reason = "proxy header"
+			r.reason, r.err = "proxy header", fmt.Errorf("the peer is in proxy_protocol: %w", err)
 		}
 		return r
 	}

@@ -42,7 +42,7 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 		p.stop()
 		return nil, err
 	}
-	warnUnused(log, systemdFiles(), cfg.Listeners)
+	warnListeners(log, cfg.Listeners)
 	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: p.policy, Observer: newLogObserver(log), Log: log})
 	return e, nil
 }
@@ -175,7 +175,7 @@ func (e *edge) replace(cfg *config.Config) error {
 			_ = ln.Close() // its running streams go on
 		}
 	}
-	warnUnused(e.log, systemdFiles(), cfg.Listeners)
+	warnListeners(e.log, cfg.Listeners)
 	p.start()
 	warnOfCertificates(e.log, cfg, p)
 	e.cfg, e.parts, e.listeners = cfg, p, listeners

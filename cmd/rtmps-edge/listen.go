@@ -134,6 +134,18 @@ func describe(files []*os.File) string {
 	return strings.Join(all, ", ")
 }
 
+// warnListeners tells of what is allowed in listeners and seldom meant.
+func warnListeners(log *logrus.Logger, listeners []config.Listener) {
+	for _, l := range listeners {
+		for _, network := range l.Balancers.Networks {
+			if network.Bits() == 0 {
+				log.WithField("listener", l.Address).Warnf("proxy_protocol = [%q] believes everybody who connects: name the balancers alone", network)
+			}
+		}
+	}
+	warnUnused(log, systemdFiles(), listeners)
+}
+
 // warnUnused tells of sockets that systemd has opened and nobody accepts from:
 // who connects there would wait.
 func warnUnused(log *logrus.Logger, files []*os.File, listeners []config.Listener) {

@@ -178,6 +178,18 @@ func TestUnusedSystemdSocketsAreTold(t *testing.T) {
 	}
 }
 
+// IPv6 beside IPv4, and who believes everybody is told so.
+func TestSeveralListeners(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, basic+"[[listener]]\naddress = \"[::1]:0\"\n[[listener]]\naddress = \"localhost:0\"\nproxy_protocol = [\"::/0\"]\n")
+	s.logs.wait(t, 1, "level=warning", "listener=\"localhost:0\"", "believes everybody")
+	p := s.mustPublish("[::1]:0", true)
+	if err := p.Stop(); err != nil {
+		t.Error(err)
+	}
+	s.logs.wait(t, 1, "stream ended", "client=\"[::1]:")
+}
+
 func TestListenFails(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"systemd:rtmps", "unix:/no/such/directory/edge.sock", "{{ NoSuchFunction }}:443", "192.0.2.1:0"} {
