@@ -162,6 +162,8 @@ publish = [%q]
 play = ["open"]
 [limits]
 connections_per_ip = 0
+streams_per_ip = 0
+streams_per_subject = 0
 connect_rate_per_ip = "0"
 idle_timeout = "0"
 `, s.listen, s.origin, publish)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"rtmps-edge/internal/corpus"
+	"rtmps-edge/internal/wire"
 	"rtmps-edge/rtmp/rtmptest"
 )
 
@@ -40,6 +41,7 @@ func TestPacedInPieces(t *testing.T) {
 
 func TestPaceEndsRelay(t *testing.T) {
 	in := afterPublish(t, corpus.Publishing(t)[0].C2S)
+	in = bytes.Repeat(in, 1+2*wire.BufSize/len(in)) // more than one read
 	src, dst := pair(bytes.NewReader(in), &script{}, false, fuzzLimits)
 	enough := errors.New("enough")
 	calls := 0

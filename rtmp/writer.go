@@ -11,14 +11,17 @@ import (
 )
 
 const (
-	// copyBelow is the length from which a slice is written where it lies
-	// instead of being copied behind its header: below it, a place in the
-	// writev costs more than the copy.
+	// copyFirst is how much of a flush is copied together: a write that is not
+	// longer is of one piece.
+	copyFirst = 16 << 10
+	// copyBelow is the length from which a slice beyond that is written where
+	// it lies instead of being copied behind its header: below it, a place in
+	// the list costs more than the copy.
 	copyBelow = 512
 	// scratchBytes and scratchSlices are what one flush gathers at most:
 	// headers and short payloads, and slices of long ones. A window of input
 	// in chunks of 128 bytes is copied into it in a few flushes.
-	scratchBytes  = 16 << 10
+	scratchBytes  = 24 << 10
 	scratchSlices = 128
 )
 
@@ -27,7 +30,7 @@ type scratch struct {
 	text   [scratchBytes]byte
 	n      int
 	slices [scratchSlices][]byte
-	out    net.Buffers
+	out    [][]byte
 	tail   bool // the last slice of out ends at text[:n]
 }
 
@@ -110,12 +113,13 @@ func (w *writer) add(p []byte) {
 		w.s.n, w.s.out, w.s.tail = 0, w.s.slices[:0], false
 	}
 	s := w.s
-	if len(s.out) == len(s.slices) || len(p) < copyBelow && s.n+len(p) > len(s.text) {
+	copied := len(p) < copyBelow || s.n+len(p) <= copyFirst
+	if len(s.out) == len(s.slices) || copied && s.n+len(p) > len(s.text) {
 		w.write()
 		w.add(p)
 		return
 	}
-	if len(p) >= copyBelow {
+	if !copied {
 		s.out = append(s.out, p)
 		s.tail = false
 		return
@@ -154,9 +158,10 @@ func (w *writer) writeOut(s *scratch) error {
 	defer w.blocked.Add(1)
 	w.sent.Add(n)
 	if w.wb != nil {
-		return w.wb.WriteBufs(&s.out)
+		return w.wb.WriteBufs(s.out, w.left > 0)
 	}
-	_, err := s.out.WriteTo(w.rw)
+	b := net.Buffers(s.out)
+	_, err := b.WriteTo(w.rw)
 	return err
 }
 

@@ -20,20 +20,37 @@ type Reader interface {
 // Writer is implemented by connections that write several slices at once.
 type Writer interface {
 	// WriteBufs writes all of bufs or fails. It may modify the slice of
-	// slices, not the bytes, and keeps neither.
-	WriteBufs(bufs *net.Buffers) error
+	// slices, not the bytes, and keeps neither. more says that the rest of
+	// what they belong to is still to come: the kernel may wait for it, for
+	// 200 ms at most, before it sends a packet that is not full.
+	WriteBufs(bufs [][]byte, more bool) error
 }
 
 // Conn is a plain connection that reads into pooled buffers. Reading and
-// writing may go on concurrently, each from one goroutine.
+// writing may go on concurrently, each from one goroutine at a time.
 type Conn struct {
 	net.Conn
-	ahead  []byte          // read by Peek and by nobody else yet; nil but for a moment
-	raw    syscall.RawConn // nil where the connection has none, as net.Pipe
-	dst    *Buf            // where onReadable reads to, during ReadBuf
-	n      int
-	err    error
-	onRead func(fd uintptr) bool // c.onReadable, bound once
+	ahead []byte          // read by Peek and by nobody else yet; nil but for a moment
+	raw   syscall.RawConn // nil where the connection has none, as net.Pipe
+	in    reading
+	out   writing
+}
+
+// reading is what a call of ReadBuf hands to the callback of the raw connection.
+type reading struct {
+	dst   *Buf
+	n     int
+	err   error
+	ready func(fd uintptr) bool // its method, bound once
+}
+
+// writing is the same for WriteBufs.
+type writing struct {
+	bufs  [][]byte
+	more  bool
+	held  int // what the kernel was told to wait with
+	err   error
+	ready func(fd uintptr) bool
 }
 
 // New wraps c, which it then owns: Close closes c. A Conn is returned as it is.
@@ -45,7 +62,7 @@ func New(c net.Conn) *Conn {
 	if sc, ok := c.(syscall.Conn); ok && canReadRaw {
 		if raw, err := sc.SyscallConn(); err == nil {
 			w.raw = raw
-			w.onRead = w.onReadable
+			w.in.ready, w.out.ready = w.in.read, w.out.write
 		}
 	}
 	return w
@@ -98,37 +115,94 @@ func (c *Conn) ReadBuf(b *Buf) (int, error) {
 		return n, err
 	}
 	b.Park()
-	c.dst, c.n, c.err = b, 0, nil
-	err := c.raw.Read(c.onRead)
-	c.dst = nil
+	c.in.dst, c.in.n, c.in.err = b, 0, nil
+	err := c.raw.Read(c.in.ready)
+	c.in.dst = nil
 	switch {
 	case err != nil: // deadline or closed
 		return 0, err
-	case c.err != nil:
-		return 0, &net.OpError{Op: "read", Net: "tcp", Addr: c.RemoteAddr(), Err: c.err}
-	case c.n == 0:
+	case c.in.err != nil:
+		return 0, c.failed("read", c.in.err)
+	case c.in.n == 0:
 		return 0, io.EOF
 	}
-	return c.n, nil
+	return c.in.n, nil
 }
 
-// onReadable reads once. It returns false to be called again when there is
-// something to read; until then the storage is back in the pool.
-func (c *Conn) onReadable(fd uintptr) bool {
-	n, again, err := readRaw(fd, c.dst.Space())
+// read reads once. It returns false to be called again when there is something
+// to read; until then the storage is back in the pool.
+func (r *reading) read(fd uintptr) bool {
+	n, again, err := readRaw(fd, r.dst.Space())
 	if again {
-		c.dst.Park()
+		r.dst.Park()
 		return false
 	}
-	c.n, c.err = n, err
-	c.dst.Extend(n)
+	r.n, r.err = n, err
+	r.dst.Extend(n)
 	return true
 }
 
-// WriteBufs implements Writer by writev where the connection has it.
-func (c *Conn) WriteBufs(bufs *net.Buffers) error {
-	_, err := bufs.WriteTo(c.Conn)
+// WriteBufs implements Writer, by one system call as long as the kernel has room.
+func (c *Conn) WriteBufs(bufs [][]byte, more bool) error {
+	if c.raw == nil || !canWriteRaw {
+		b := net.Buffers(bufs)
+		_, err := b.WriteTo(c.Conn)
+		return err
+	}
+	if c.out.held += size(bufs); !more || c.out.held >= holdAtMost {
+		c.out.held, more = 0, false
+	}
+	c.out.bufs, c.out.more, c.out.err = bufs, more, nil
+	err := c.raw.Write(c.out.ready)
+	c.out.bufs = nil
+	if err == nil && c.out.err != nil {
+		err = c.failed("write", c.out.err)
+	}
 	return err
+}
+
+// write writes what is left. It returns false to be called again when there is
+// room for more.
+func (w *writing) write(fd uintptr) bool {
+	for len(w.bufs) > 0 {
+		n, again, err := writeRaw(fd, w.bufs, w.more)
+		if again {
+			return false
+		}
+		if err != nil {
+			w.err = err
+			return true
+		}
+		w.bufs = consume(w.bufs, n)
+	}
+	return true
+}
+
+// holdAtMost is how much the kernel is told to wait with, in a row: the peer
+// shall work on a long message while the rest of it comes in.
+const holdAtMost = 16 << 10
+
+func size(bufs [][]byte) (n int) {
+	for _, b := range bufs {
+		n += len(b)
+	}
+	return n
+}
+
+// consume takes n bytes off the front.
+func consume(bufs [][]byte, n int) [][]byte {
+	for len(bufs) > 0 && n >= len(bufs[0]) {
+		n -= len(bufs[0])
+		bufs = bufs[1:]
+	}
+	if n > 0 {
+		bufs[0] = bufs[0][n:]
+	}
+	return bufs
+}
+
+func (c *Conn) failed(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
 // CloseWrite ends the writing direction, where the connection can.
@@ -147,7 +221,7 @@ const recordHeader = 5 // bytes before a TLS record's fragment (RFC 8446 §5.1)
 
 // records is the net.Conn below a tls.Conn. It reads ahead many records with
 // one system call, gives them to crypto/tls one at a time, and so knows whether
-// another whole one is there. Writes between cork and uncork go out as one.
+// another whole one is there.
 type records struct {
 	*Conn
 	in   Buf
@@ -156,17 +230,9 @@ type records struct {
 
 	mu     sync.Mutex // guards what follows: Close may write an alert at any time
 	sealed *[]byte    // takes what would be written, if not nil
-	corked bool
-	out    []byte
-	outBuf *outStorage
+	more   bool       // the rest of what is written is still to come
+	one    [1][]byte  // what Write hands on
 }
-
-// outSize is BufSize and the overhead of the records it is cut into.
-const outSize = BufSize + 4<<10
-
-type outStorage [outSize]byte
-
-var outPool = sync.Pool{New: func() any { return new(outStorage) }}
 
 // Read gives at most the rest of one record.
 func (r *records) Read(p []byte) (int, error) {
@@ -204,7 +270,7 @@ func (r *records) read() error {
 	return err
 }
 
-// cut makes an end within a record header what it is.
+// cut makes an end within a record what it is.
 func (r *records) cut(err error) error {
 	if err == io.EOF && (r.in.Len() > 0 || r.left > 0) {
 		return io.ErrUnexpectedEOF
@@ -242,7 +308,7 @@ func (r *records) wait() error {
 	return nil
 }
 
-// Write writes p, or keeps it until uncork.
+// Write writes a record, or several.
 func (r *records) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -250,45 +316,18 @@ func (r *records) Write(p []byte) (int, error) {
 		*r.sealed = append(*r.sealed, p...)
 		return len(p), nil
 	}
-	if !r.corked {
-		return r.Conn.Write(p)
+	r.one[0] = p
+	err := r.Conn.WriteBufs(r.one[:], r.more)
+	r.one[0] = nil
+	if err != nil {
+		return 0, err
 	}
-	if len(r.out)+len(p) > outSize {
-		if err := r.flush(); err != nil {
-			return 0, err
-		}
-		if len(p) > outSize {
-			return r.Conn.Write(p)
-		}
-	}
-	if r.outBuf == nil {
-		r.outBuf = outPool.Get().(*outStorage)
-		r.out = r.outBuf[:0]
-	}
-	r.out = append(r.out, p...)
 	return len(p), nil
 }
 
-func (r *records) cork() {
+// follow says whether more follows what is written from now on.
+func (r *records) follow(more bool) {
 	r.mu.Lock()
-	r.corked = true
+	r.more = more
 	r.mu.Unlock()
-}
-
-func (r *records) uncork() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.corked = false
-	return r.flush()
-}
-
-// flush needs r.mu.
-func (r *records) flush() error {
-	if r.outBuf == nil {
-		return nil
-	}
-	_, err := r.Conn.Write(r.out)
-	outPool.Put(r.outBuf)
-	r.out, r.outBuf = nil, nil
-	return err
 }

@@ -1,10 +1,13 @@
-//go:build unix
+//go:build unix && !(linux && (amd64 || arm64))
 
 package wire
 
 import "syscall"
 
-const canReadRaw = true
+const (
+	canReadRaw  = true
+	canWriteRaw = false
+)
 
 // readRaw reads once from a non-blocking descriptor. again means that there is
 // nothing to read now; n = 0 without it and without an error is the end.
@@ -22,3 +25,5 @@ func readRaw(fd uintptr, p []byte) (n int, again bool, err error) {
 		return 0, false, err
 	}
 }
+
+func writeRaw(uintptr, [][]byte, bool) (int, bool, error) { panic("wire: not reached") }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 )
 
 // maxPlaintext is the most that one TLS record holds (RFC 8446 §5.1). A read
@@ -128,31 +129,53 @@ func (c *TLSConn) ReadBuf(b *Buf) (int, error) {
 	return total, nil
 }
 
-// WriteBufs implements Writer. The slices are gathered into one run of full
-// records, and those into one system call.
-func (c *TLSConn) WriteBufs(bufs *net.Buffers) error {
-	s := pool.Get().(*storage)
-	defer pool.Put(s)
-	c.rec.cork()
+type plaintext [maxPlaintext]byte
+
+var plaintexts = sync.Pool{New: func() any { return new(plaintext) }}
+
+// WriteBufs implements Writer. Slices are gathered into full records; the
+// kernel hears that more follow until the last.
+func (c *TLSConn) WriteBufs(bufs [][]byte, more bool) error {
+	var p *plaintext // taken only for what has to be put together
 	n := 0
-	for _, p := range *bufs {
-		for len(p) > 0 {
-			m := copy(s[n:], p)
-			n += m
-			p = p[m:]
-			if n == len(s) {
-				if _, err := c.Conn.Write(s[:n]); err != nil {
+	defer func() {
+		if p != nil {
+			plaintexts.Put(p)
+		}
+	}()
+	for i, b := range bufs {
+		last := i == len(bufs)-1
+		for len(b) > 0 {
+			if n == 0 && (last || len(b) >= maxPlaintext) { // whole where it lies
+				m := min(len(b), maxPlaintext)
+				if err := c.write(b[:m], more || !last || m < len(b)); err != nil {
+					return err
+				}
+				b = b[m:]
+				continue
+			}
+			if p == nil {
+				p = plaintexts.Get().(*plaintext)
+			}
+			m := copy(p[n:], b)
+			n, b = n+m, b[m:]
+			if end := last && len(b) == 0; n == len(p) || end {
+				if err := c.write(p[:n], more || !end); err != nil {
 					return err
 				}
 				n = 0
 			}
 		}
 	}
-	*bufs = (*bufs)[:0]
-	if n > 0 {
-		if _, err := c.Conn.Write(s[:n]); err != nil {
-			return err
-		}
+	return nil
+}
+
+// write makes a record of p.
+func (c *TLSConn) write(p []byte, more bool) error {
+	if more {
+		c.rec.follow(true)
+		defer c.rec.follow(false)
 	}
-	return c.rec.uncork()
+	_, err := c.Conn.Write(p)
+	return err
 }
