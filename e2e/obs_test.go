@@ -31,12 +31,13 @@ func startOBS(t testing.TB, server, key string) encoder {
 	return o
 }
 
-// newOBS starts OBS. It trusts the servers of that authority.
-func newOBS(t testing.TB, authority []byte, server, key string) *obs {
+// newOBS starts OBS. It trusts the servers of that authority. login is a user and
+// a password for "Use authentication".
+func newOBS(t testing.TB, authority []byte, server, key string, login ...string) *obs {
 	t.Helper()
 	home := t.TempDir()
 	o := &obs{display: startXvfb(t), port: freePort(t)}
-	o.configure(t, filepath.Join(home, ".config", "obs-studio"), server, key)
+	o.configure(t, filepath.Join(home, ".config", "obs-studio"), server, key, login)
 	cmd := exec.Command(program(t, "obs"), "--startstreaming", "--multi", "--disable-missing-files-check", "--verbose", "--unfiltered_log")
 	cmd.Env = obsEnv(t, home, o.display)
 	o.process = start(t, trusting(t, authority, cmd))
@@ -83,10 +84,13 @@ func startXvfb(t testing.TB) string {
 }
 
 // configure writes what the wizard of OBS would: nothing is asked at the start.
-func (o *obs) configure(t testing.TB, dir, server, key string) {
+func (o *obs) configure(t testing.TB, dir, server, key string, login []string) {
 	t.Helper()
-	service, err := json.Marshal(map[string]any{"type": "rtmp_custom",
-		"settings": map[string]any{"server": server, "key": key, "use_auth": false, "bwtest": false}})
+	settings := map[string]any{"server": server, "key": key, "use_auth": false, "bwtest": false}
+	if len(login) > 0 {
+		settings["use_auth"], settings["username"], settings["password"] = true, login[0], login[1]
+	}
+	service, err := json.Marshal(map[string]any{"type": "rtmp_custom", "settings": settings})
 	if err != nil {
 		t.Fatal(err)
 	}

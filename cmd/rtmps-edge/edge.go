@@ -56,7 +56,8 @@ func (e *edge) serve(ctx context.Context, hup <-chan os.Signal) error {
 		e.accept(l, e.listeners[l.Address])
 	}
 	e.parts.start()
-	warnOfCertificates(e.log, e.cfg, e.parts)
+	cfg, parts := e.cfg, e.parts
+	e.serving.Go(func() { warnOfCertificates(e.log, cfg, parts) }) // looking at the authorities of a system takes a while
 	changed := e.watch(ctx)
 	for {
 		select {
@@ -177,7 +178,7 @@ func (e *edge) replace(cfg *config.Config) error {
 	}
 	warnListeners(e.log, cfg.Listeners)
 	p.start()
-	warnOfCertificates(e.log, cfg, p)
+	e.serving.Go(func() { warnOfCertificates(e.log, cfg, p) })
 	e.cfg, e.parts, e.listeners = cfg, p, listeners
 	return nil
 }
