@@ -257,6 +257,9 @@ type overheard struct {
 
 // RoundTrip implements http.RoundTripper.
 func (o *overheard) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := o.ctx.Err(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	stop := context.AfterFunc(o.ctx, cancel)
 	res, err := o.next.RoundTrip(r.WithContext(ctx))

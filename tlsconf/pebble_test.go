@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -165,15 +167,27 @@ func (a *authority) trust(t *testing.T, server string) *tls.Config {
 	return &tls.Config{RootCAs: roots, ServerName: server}
 }
 
-// unused finds a port for a program that cannot choose one itself.
+// Ports for programs that cannot choose one themselves. They are below those
+// that the kernel hands out: one of those could be taken before it is used.
+const firstPort, lastPort = 10000, 20000
+
+var handedOut sync.Map
+
+// unused is an address on loopback where nobody listens.
 func unused(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
+		if _, before := handedOut.LoadOrStore(address, true); before {
+			continue
+		}
+		if ln, err := net.Listen("tcp", address); err == nil {
+			_ = ln.Close()
+			return address
+		}
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func portOf(address string) int {
