@@ -266,8 +266,12 @@ var dataNames = []string{"@setDataFrame", "onMetaData", "onTextData", "onCuePoin
 // other apps or names than the target's, data that nobody may send, and Evil
 // outside of media.
 func Canonical(c *OriginConn, t Target) []error {
-	errs := c.Breaches()
-	msgs := c.Messages()
+	return append(c.Breaches(), CanonicalContent(c.Messages(), t)...)
+}
+
+// CanonicalContent is Canonical for messages that were read already: all but
+// the breaches of the form.
+func CanonicalContent(msgs []Message, t Target) (errs []error) {
 	counts := map[string]int{}
 	for _, m := range msgs {
 		if cmd, ok := m.Command(); ok {
