@@ -1,6 +1,7 @@
 package rtmp
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"rtmps-edge/internal/wire"
@@ -173,25 +174,38 @@ func (r *reader) extended(cs *chunkStream, format uint8, h []byte) (used int, ok
 	if format == 3 && r.ext == absent {
 		return 0, true, nil
 	}
-	if len(h) < 4 {
-		return 0, false, nil
-	}
-	v := binary.BigEndian.Uint32(h)
+	h = h[:min(len(h), 4)]
 	if format != 3 {
-		cs.extValue = v
+		if len(h) < 4 {
+			return 0, false, nil
+		}
+		cs.extValue = binary.BigEndian.Uint32(h)
 		return 4, true, nil
 	}
-	// Some peers repeat the field, some the time that it led to, one writes zeros.
-	same := v == cs.extValue || v == cs.time || v == 0
-	switch {
-	case r.ext == notLearned && !same:
+	switch same := cs.repeats(h); {
+	case !same && r.ext == notLearned:
 		r.ext = absent
 		return 0, true, nil
 	case !same:
 		return 0, false, breach("an extended timestamp is not repeated as before")
+	case len(h) < 4:
+		return 0, false, nil
 	}
 	r.ext = present
 	return 4, true, nil
+}
+
+// repeats reports whether h is, or may become, the extended timestamp again.
+// Some peers repeat the field, some the time that it led to, one writes zeros.
+func (cs *chunkStream) repeats(h []byte) bool {
+	var b [4]byte
+	for _, v := range [...]uint32{cs.extValue, cs.time, 0} {
+		binary.BigEndian.PutUint32(b[:], v)
+		if bytes.HasPrefix(b[:], h) {
+			return true
+		}
+	}
+	return false
 }
 
 // begin starts a message.

@@ -408,6 +408,14 @@ func TestExtendedTimeIsLearnedOnce(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 	})
+	t.Run("absent, with less than four bytes to come", func(t *testing.T) {
+		b := built().Header0(7, time, 129, typeVideo, 1).Raw(long(128)...).Header3(7).Raw(0xA5)
+		_, got, err := readAll(b, Limits{})
+		wantEnd(t, err)
+		if len(got) != 1 {
+			t.Errorf("got %v: it waits for bytes that do not come", got)
+		}
+	})
 	t.Run("of a number that needs none", func(t *testing.T) {
 		b := built().Raw(7, 0xFF, 0xFF, 0xFF, 0, 0, 4, Video, 1, 0, 0, 0, 0, 0, 0, 5).Text("five").Video(1, 6, []byte("six"))
 		_, got, err := readAll(b, Limits{})
