@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"slices"
@@ -25,7 +26,10 @@ import (
 	"rtmps-edge/rtmp/rtmptest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard) // of go-rtmp, which has no other way to be quiet
+	goleak.VerifyTestMain(m)
+}
 
 // edge is a Server on loopback with one listener.
 type edge struct {
