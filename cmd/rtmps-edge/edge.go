@@ -121,14 +121,17 @@ func (e *edge) closeFresh(listeners map[string]net.Listener) {
 
 // reload puts the file in force: all of it or nothing.
 func (e *edge) reload(why string) {
+	tellReloading(e.log)
 	cfg, err := config.Load(e.cfg.File)
 	if err == nil {
 		err = e.replace(cfg)
 	}
 	if err == nil {
 		e.log.WithField("why", why).Info("reloaded")
+		tellReady(e.log, "running, reloaded")
 		return
 	}
+	tellReady(e.log, "running, not reloaded: the log says why")
 	for _, text := range lines(err) {
 		e.log.WithField("why", why).Error("not reloaded, the configuration in force stays: " + text)
 	}

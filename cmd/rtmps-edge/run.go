@@ -41,10 +41,12 @@ func run(cmd *cobra.Command, file string) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	tellReady(e.log, "running") // the sockets are open
 	err = e.serve(ctx, hup)
 	stop() // from here, a second signal ends the program as usual
 	now, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
+	tellStopping(e.log, e.cfg.Limits.DrainTimeout)
 	e.drain(now)
 	return err
 }
