@@ -15,6 +15,7 @@ import (
 	"rtmps-edge/internal/secret"
 	"rtmps-edge/internal/tomlfile"
 	"rtmps-edge/proxy"
+	"rtmps-edge/tlsconf"
 )
 
 // Authz says who may do what.
@@ -31,6 +32,9 @@ type Authz struct {
 	KeysFile string
 	Signed   []authz.SignedConfig
 	Password authz.PasswordConfig
+	Webhook  authz.WebhookConfig
+	// Certificate names who may do what by client certificate.
+	Certificate authz.CertificatesConfig
 }
 
 // Names of authorizers.
@@ -39,18 +43,20 @@ const (
 	AuthorizerKeys     = authz.ByKeys
 	AuthorizerSigned   = authz.BySigned
 	AuthorizerPassword = authz.ByPassword
+	AuthorizerCert     = authz.ByCertificate
+	AuthorizerWebhook  = authz.ByWebhook
 )
 
 // authorizers are those that there are, and unbuilt those of the documentation
 // that there are not.
 var (
-	authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerPassword, AuthorizerOpen}
-	unbuilt     = []string{"jwt", "webhook", "certificate"}
+	authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerWebhook, AuthorizerPassword, AuthorizerCert, AuthorizerOpen}
+	unbuilt     = []string{"jwt"}
 )
 
 func defaultAuthz() Authz {
 	return Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml",
-		Password: authz.PasswordConfig{File: "users.toml"}, Duplicate: proxy.DuplicateReject}
+		Password: authz.PasswordConfig{File: "users.toml"}, Certificate: authz.CertificatesConfig{File: "certificates.toml"}, Duplicate: proxy.DuplicateReject}
 }
 
 // Uses reports whether an authorizer is asked for anything.
@@ -71,6 +77,8 @@ func (c *Config) readAuthz(t *tomlfile.Table) {
 		c.readSigned(s)
 	}
 	c.readPassword(t.Table("password"))
+	c.readCertificates(t.Table("certificate"))
+	c.readWebhook(t.Table("webhook"))
 	t.NotBuilt(unbuilt...)
 	t.End()
 	if c.Authz.Uses(AuthorizerSigned) && len(c.Authz.Signed) == 0 {
@@ -107,7 +115,11 @@ func entries(t *tomlfile.Table, file string, err error, command string) {
 	case errors.As(err, &list):
 		t.Add(list)
 	case errors.Is(err, fs.ErrNotExist):
-		t.Missing("file", fmt.Sprintf("there is no %s yet: make it with %q", file, command))
+		hint := "write it by hand: see the documentation"
+		if command != "" {
+			hint = fmt.Sprintf("make it with %q", command)
+		}
+		t.Missing("file", fmt.Sprintf("there is no %s yet: %s", file, hint))
 	case err != nil:
 		t.Missing("file", "must be a file that can be read: "+readfile.Reason(err))
 	}
@@ -122,6 +134,45 @@ func (c *Config) readPassword(t *tomlfile.Table) {
 	if c.Authz.Uses(AuthorizerPassword) {
 		_, err := authz.ListUsers(p.File)
 		entries(t, p.File, err, "rtmps-edge user add NAME")
+	}
+}
+
+// readCertificates needs the tables that say whether clients show certificates.
+func (c *Config) readCertificates(t *tomlfile.Table) {
+	a := &c.Authz.Certificate
+	t.String("file", &a.File)
+	t.End()
+	a.File = t.Path(a.File)
+	if !c.Authz.Uses(AuthorizerCert) {
+		return
+	}
+	_, err := authz.ListCertificates(a.File)
+	entries(t, a.File, err, "")
+	if c.TLS.ClientAuth == tlsconf.Off {
+		t.Missing("file", "is asked for in publish or play: needs client_auth = \"optional\" or \"required\", and client_ca, in [tls]")
+	}
+}
+
+func (c *Config) readWebhook(t *tomlfile.Table) {
+	w := &c.Authz.Webhook
+	t.String("url", &w.URL)
+	t.String("play_url", &w.PlayURL)
+	t.String("done_url", &w.DoneURL)
+	t.String("play_done_url", &w.PlayDoneURL)
+	tomlfile.OneOf(t, "dialect", &w.Dialect, authz.Dialects()...)
+	tomlfile.OneOf(t, "method", &w.Method, "post", "get")
+	t.Bool("raw", &w.Raw)
+	t.Duration("timeout", &w.Timeout, 0, time.Minute)
+	t.Secret("secret", &w.Secret)
+	t.File("ca", &w.CAFile)
+	t.Duration("cache", &w.Cache, 0, 24*time.Hour)
+	tomlfile.OneOf(t, "on_failure", &w.OnFailure, authz.FailDeny, authz.FailAllow, authz.FailLast)
+	t.Int("in_flight", &w.InFlight, 0, maxCount)
+	t.String("server_id", &w.ServerID)
+	t.End()
+	if c.Authz.Uses(AuthorizerWebhook) {
+		_, err := authz.NewWebhook(*w)
+		t.Adopt(err)
 	}
 }
 

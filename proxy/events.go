@@ -71,8 +71,12 @@ type Event struct {
 	Subject string
 	By      string // the authorizer that decided, as the configuration calls it
 	Name    string
-	Origin  string
-	Server  string // the origin's server that took the stream
+	// NameIsKey says that a publisher without a subject was granted the name
+	// that it sent: for an origin that decides itself, or a backend, that is the
+	// stream key, and not for logs.
+	NameIsKey bool
+	Origin    string
+	Server    string // the origin's server that took the stream
 
 	// Refused.
 	Stage Stage

@@ -39,7 +39,9 @@ func (s *session) recheck(now time.Time, r *running, p *Policy) {
 		defer s.guard()
 		ctx, cancel := context.WithTimeout(s.srv.ctx, recheckTimeout)
 		defer cancel()
-		_, err := by.Authorize(ctx, r.question)
+		q := r.question
+		q.Running = now.Sub(r.since)
+		_, err := by.Authorize(ctx, q)
 		switch {
 		case errors.Is(err, authz.ErrDenied), errors.Is(err, authz.ErrUnknown):
 			s.stop(SideEdge, "revoked", err)

@@ -31,6 +31,7 @@ type session struct {
 	event    Event
 	user     string         // who has logged in; "" = nobody
 	here     netip.AddrPort // where the client has connected to
+	granted  authz.Ender    // hears that the grant is over; may be nil
 	asked    authz.Request  // what was granted, for recheck
 	stream   streamName     // guarded by srv.mu
 	freed    chan struct{}  // closed when stream is free again; nil without a stream
@@ -229,6 +230,7 @@ func (s *session) question(r rtmp.Request) (authz.Request, error) {
 	s.event.Fingerprint = r.Name.Fingerprint()
 	q := ask(r)
 	q.Client, q.ServerName, q.User = s.event.Client, s.event.ServerName, s.user
+	q.ID, q.Encoder, q.TcURL = s.event.Session, r.Encoder, r.TcURL
 	if c, ok := s.conn.(*wire.TLSConn); ok {
 		state := c.ConnectionState()
 		q.TLS = &state
@@ -254,6 +256,9 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 	begin := time.Now()
 	g, err := by.Authorize(s.ctx, q)
 	s.event.Took.Authorize = time.Since(begin)
+	if err == nil {
+		s.granted = g.OnEnd
+	}
 	if err == nil && g.Name == "" {
 		err = errors.New("a grant without a stream name")
 	}
@@ -264,6 +269,7 @@ func (s *session) authorize(q authz.Request) (authz.Grant, error) {
 		g.App = q.App
 	}
 	s.event.Subject, s.event.App, s.event.Name, s.event.By = g.Subject, g.App, g.Name, g.By
+	s.event.NameIsKey = g.Subject == "" && q.Action == authz.Publish && g.Name == q.Key.Reveal()
 	s.asked = q
 	return g, nil
 }
@@ -289,6 +295,9 @@ func (s *session) close() {
 	}
 	if s.server != nil {
 		s.server.streams.Add(-1)
+	}
+	if s.granted != nil {
+		s.granted.Ended()
 	}
 	s.lease.Release()
 	if s.release != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -23,10 +25,28 @@ type rereader interface {
 	Retire()
 }
 
-// retire revokes what a member that is no longer asked has granted.
+// retire is for a member that is no longer asked: what it granted is revoked,
+// where it can say so.
 func (m *member) retire() {
-	if r, ok := m.it.(rereader); ok {
-		r.Retire()
+	switch it := m.it.(type) {
+	case rereader:
+		it.Retire()
+	case *authz.Webhook:
+		it.Close()
+	}
+}
+
+// flushTimeout is how long the end of the program waits until backends have
+// heard of the streams that ended with it.
+const flushTimeout = 3 * time.Second
+
+// flush lets members tell what they still have to tell.
+func (m *member) flush() {
+	if w, ok := m.it.(*authz.Webhook); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		_ = w.Flush(ctx) // it has warned of what it could not say
+		w.Close()
 	}
 }
 
@@ -41,39 +61,55 @@ func (p *parts) members() (all []*member) {
 	return all
 }
 
+// plan is one authorizer as a configuration wants it. cfg holds all that makes
+// it what it is.
+type plan struct {
+	name  string
+	cfg   any
+	build func() (authz.Authorizer, error)
+}
+
+// plans returns those that are asked for anything.
+func plans(c config.Authz, log *logrus.Logger) (list []plan) {
+	add := func(name string, cfg any, build func() (authz.Authorizer, error)) {
+		if c.Uses(name) {
+			list = append(list, plan{name, cfg, build})
+		}
+	}
+	warn := func(text string) { log.Warn(text) }
+	add(config.AuthorizerKeys, authz.KeysConfig{File: c.KeysFile}, func() (authz.Authorizer, error) {
+		return authz.NewKeys(authz.KeysConfig{File: c.KeysFile, Warn: warn, OnReload: rereading(log, c.KeysFile)})
+	})
+	add(config.AuthorizerPassword, c.Password, func() (authz.Authorizer, error) {
+		cfg := c.Password
+		cfg.Warn, cfg.OnReload = warn, rereading(log, cfg.File)
+		return authz.NewPassword(cfg)
+	})
+	add(config.AuthorizerCert, c.Certificate, func() (authz.Authorizer, error) {
+		cfg := c.Certificate
+		cfg.Warn, cfg.OnReload = warn, rereading(log, cfg.File)
+		return authz.NewCertificates(cfg)
+	})
+	add(config.AuthorizerWebhook, c.Webhook, func() (authz.Authorizer, error) {
+		cfg := c.Webhook
+		cfg.Warn = warn
+		return authz.NewWebhook(cfg)
+	})
+	for _, s := range c.Signed {
+		add(config.AuthorizerSigned, s, func() (authz.Authorizer, error) {
+			cfg := s
+			cfg.Warn, cfg.OnReload = warn, rereading(log, cfg.SecretsFile)
+			return authz.NewSigned(cfg)
+		})
+	}
+	return list
+}
+
 // buildAuthorizers makes those that are asked for anything.
 func (p *parts) buildAuthorizers(old *parts, log *logrus.Logger) error {
 	p.asked = map[string][]*member{}
-	c := p.cfg.Authz
-	if c.Uses(config.AuthorizerKeys) {
-		cfg := authz.KeysConfig{File: c.KeysFile}
-		err := p.member(config.AuthorizerKeys, cfg, old, func() (authz.Authorizer, error) {
-			cfg.Warn, cfg.OnReload = warner(log), rereading(log, cfg.File)
-			return authz.NewKeys(cfg)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if c.Uses(config.AuthorizerPassword) {
-		cfg := c.Password
-		err := p.member(config.AuthorizerPassword, cfg, old, func() (authz.Authorizer, error) {
-			cfg.Warn, cfg.OnReload = warner(log), rereading(log, cfg.File)
-			return authz.NewPassword(cfg)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if !c.Uses(config.AuthorizerSigned) {
-		return nil
-	}
-	for _, cfg := range c.Signed {
-		err := p.member(config.AuthorizerSigned, cfg, old, func() (authz.Authorizer, error) {
-			cfg.Warn, cfg.OnReload = warner(log), rereading(log, cfg.SecretsFile)
-			return authz.NewSigned(cfg)
-		})
-		if err != nil {
+	for _, plan := range plans(p.cfg.Authz, log) {
+		if err := p.member(plan, old); err != nil {
 			return err
 		}
 	}
@@ -82,8 +118,8 @@ func (p *parts) buildAuthorizers(old *parts, log *logrus.Logger) error {
 
 // member takes over the authorizer of the same name and configuration, with its
 // files read again, or makes one.
-func (p *parts) member(name string, cfg any, old *parts, build func() (authz.Authorizer, error)) error {
-	if m := old.find(name, cfg); m != nil {
+func (p *parts) member(plan plan, old *parts) error {
+	if m := old.find(plan.name, plan.cfg); m != nil {
 		if r, ok := m.it.(rereader); ok {
 			apply, err := r.Prepare()
 			if err != nil {
@@ -91,14 +127,14 @@ func (p *parts) member(name string, cfg any, old *parts, build func() (authz.Aut
 			}
 			p.apply = append(p.apply, apply)
 		}
-		p.asked[name] = append(p.asked[name], m)
+		p.asked[plan.name] = append(p.asked[plan.name], m)
 		return nil
 	}
-	it, err := build()
+	it, err := plan.build()
 	if err != nil {
 		return err
 	}
-	p.asked[name] = append(p.asked[name], &member{newPart(it), cfg})
+	p.asked[plan.name] = append(p.asked[plan.name], &member{newPart(it), plan.cfg})
 	return nil
 }
 
@@ -113,8 +149,6 @@ func (p *parts) find(name string, cfg any) *member {
 	}
 	return nil
 }
-
-func warner(log *logrus.Logger) func(string) { return func(text string) { log.Warn(text) } }
 
 // rereading logs how a changed file was read.
 func rereading(log *logrus.Logger, file string) func(error) {

@@ -151,5 +151,6 @@ func (p *parts) stop() {
 	p.source.end()
 	for _, m := range p.members() {
 		m.end()
+		m.flush()
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"rtmps-edge/authz"
 	"rtmps-edge/config"
 	"rtmps-edge/internal/hello"
 	"rtmps-edge/proxy"
@@ -75,8 +74,8 @@ func clientText(a netip.AddrPort) string {
 // about adds what is known of the stream.
 func about(fields logrus.Fields, e proxy.Event) {
 	name := e.Name
-	if e.Subject == "" && e.Action == authz.Publish {
-		name = "" // granted as it came ("open"): it may be the stream key of an origin that decides itself
+	if e.NameIsKey {
+		name = ""
 	}
 	for key, value := range map[string]string{
 		"subject": e.Subject, "action": string(e.Action), "app": e.App, "name": name, "origin": e.Origin,
