@@ -16,6 +16,11 @@ packages=(
   pebble testssl.sh
 )
 
+# Interpreters, for the recipes of the documentation: any will do.
+command -v python3 >/dev/null || packages+=(python3-minimal)
+command -v php >/dev/null || packages+=(php-cli)
+command -v node >/dev/null || packages+=(nodejs)
+
 if ! command -v dpkg-query >/dev/null; then
   echo "e2e/deps.sh: this is neither Debian nor Ubuntu; install what these packages hold: ${packages[*]}" >&2
   exit 1

@@ -100,6 +100,10 @@ var packages = map[string]string{
 	"unshare":        "util-linux",
 	"testssl":        "testssl.sh",
 	"pebble":         "pebble",
+	"sh":             "dash",
+	"python3":        "python3-minimal",
+	"php":            "php-cli",
+	"node":           "nodejs",
 
 	"pebble-challtestsrv": "pebble",
 }
