@@ -30,6 +30,7 @@ type Facts struct {
 	Width, Height          int     // as the metadata claims, 0 = unknown
 	FrameRate              float64 // as the metadata claims
 	SampleRate, Channels   int
+	AACType                uint8  // AAC's audio object type, as 2 for LC; 0 = unknown
 	Encoder                string // the metadata's; the peer's own text, printable
 	// Frames and Keyframes are counted in the first video track.
 	Frames, Keyframes uint64
@@ -39,6 +40,9 @@ type Facts struct {
 	VideoBytes, AudioBytes       int64
 	VideoTracks, AudioTracks     int
 	Time                         uint32 // of the latest message, in milliseconds
+	// Sync is how far the latest picture is ahead of the latest sound, once
+	// there were both.
+	Sync time.Duration
 	// Jumps is how often the time went back, or far ahead.
 	Jumps uint64
 }
@@ -175,6 +179,9 @@ func (f *facts) clock(of int, at uint32) {
 	}
 	f.times[of], f.seen[of] = at, true
 	f.now.Time = at
+	if f.seen[ofAudio] && f.seen[ofVideo] {
+		f.now.Sync = time.Duration(int32(f.times[ofVideo]-f.times[ofAudio])) * time.Millisecond
+	}
 }
 
 // aacRates are the sampling frequencies of an AudioSpecificConfig, by index.
@@ -185,6 +192,7 @@ func (f *facts) aac(c []byte) {
 	if len(c) < 2 {
 		return
 	}
+	f.now.AACType = c[0] >> 3
 	if i := int(c[0]&7)<<1 | int(c[1]>>7); i < len(aacRates) {
 		f.now.SampleRate = aacRates[i]
 	}

@@ -56,7 +56,7 @@ func TestFactsOfRealEncoders(t *testing.T) {
 			if got.Video() != video || !profile || got.Width == 0 || got.Height == 0 || got.FrameRate < 1 || got.Jumps != 0 {
 				t.Errorf("%s: %q %+v", s.Name, got.Video(), got)
 			}
-			if want.AudioBytes > 0 && (got.Audio() != "AAC" || got.SampleRate < 8000 || got.Channels == 0) {
+			if want.AudioBytes > 0 && (got.Audio() != "AAC" || got.SampleRate < 8000 || got.Channels == 0 || got.AACType != 2) {
 				t.Errorf("%s: %q %+v", s.Name, got.Audio(), got)
 			}
 			if got.Keyframes > 1 && (got.KeyframeEvery < 100*time.Millisecond || got.KeyframeEvery > 20*time.Second) {
@@ -174,6 +174,10 @@ func TestFactsOfTime(t *testing.T) {
 	n.picture(last+6001, false)
 	n.picture(last+6000, false)
 	n.message(typeVideo, 0, 5, []byte{0x17, 2, 0, 0, 0}) // OBS ends with the time 0
+	n.message(typeAudio, last+5900, 2, []byte{0xAF, 1})
+	if n.now.Sync != 100*time.Millisecond {
+		t.Errorf("the picture is %s ahead", n.now.Sync)
+	}
 	if n.now.Jumps != 2 {
 		t.Errorf("%d jumps", n.now.Jumps)
 	}
