@@ -121,6 +121,8 @@ func (m *Metrics) Observe(e proxy.Event) {
 	case proxy.Started:
 		m.setup.Observe(e.Took.Setup.Seconds())
 		m.stages(e)
+	case proxy.Banned:
+		m.banned.Inc()
 	case proxy.Ended:
 		m.ends.WithLabelValues(string(e.Side), m.reasons.label(e.Reason)).Inc()
 	}

@@ -60,8 +60,12 @@ var secrets = proxy.Event{Session: "5e551011", Listener: ":1936", Client: netip.
 	Err: errors.New("detail-text"), Took: proxy.Took{TLS: 20 * time.Millisecond, Authorize: time.Millisecond, Origin: 3 * time.Millisecond, Setup: 40 * time.Millisecond}}
 
 func TestSeriesOfTheContract(t *testing.T) {
-	m := New(Version{"1.0", "abc", "go1"})
-	m.Pull(Source{Server: edge(), Bans: func() int { return 3 },
+	m, e := New(Version{"1.0", "abc", "go1"}), edge()
+	for i := range byte(3) {
+		e.Limiter().Bans.Add(netip.AddrFrom4([4]byte{192, 0, 2, i}), time.Hour, "test")
+	}
+	m.Observe(proxy.Event{Kind: proxy.Banned})
+	m.Pull(Source{Server: e,
 		Certificates: func() map[string]time.Time { return map[string]time.Time{"live.example.com": time.Unix(1900000000, 0)} }})
 	ended, refused := secrets, secrets
 	ended.Kind, ended.Side, ended.Reason = proxy.Ended, proxy.SideClient, "finished"
@@ -89,6 +93,7 @@ func TestSeriesOfTheContract(t *testing.T) {
 		`rtmps_edge_origin_dial_seconds_sum 0.003`,
 		`rtmps_edge_certificate_expiry_timestamp_seconds{name="live.example.com"} 1.9e+09`,
 		`rtmps_edge_bans 3`,
+		`rtmps_edge_banned_total 1`,
 		`rtmps_edge_reloads_total{result="failed"} 1`,
 		`rtmps_edge_reloads_total{result="ok"} 0`,
 		`rtmps_edge_last_reload_successful 0`,
@@ -109,7 +114,7 @@ func TestSeriesOfTheContract(t *testing.T) {
 
 func TestNamesFollowTheCustom(t *testing.T) {
 	m := New(Version{})
-	m.Pull(Source{Server: edge(), Bans: func() int { return 0 }, Certificates: func() map[string]time.Time { return map[string]time.Time{"a": {}} }})
+	m.Pull(Source{Server: edge(), Certificates: func() map[string]time.Time { return map[string]time.Time{"a": {}} }})
 	problems, err := testutil.GatherAndLint(m.registry)
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)

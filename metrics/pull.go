@@ -11,11 +11,9 @@ import (
 // silent is how long a stream may not move before it counts as silent.
 const silent = 5 * time.Second
 
-// Source is what is asked at each scrape. Nil functions give no series.
+// Source is what is asked at each scrape. A nil function gives no series.
 type Source struct {
 	Server *proxy.Server
-	// Bans returns how many are in force.
-	Bans func() int
 	// Certificates returns what is served, by its configured or first name.
 	Certificates func() map[string]time.Time
 }
@@ -59,9 +57,7 @@ func (p *puller) Collect(c chan<- prometheus.Metric) {
 	in, out := p.Server.Bytes()
 	c <- prometheus.MustNewConstMetric(streamBytes, prometheus.CounterValue, float64(in), "in")
 	c <- prometheus.MustNewConstMetric(streamBytes, prometheus.CounterValue, float64(out), "out")
-	if p.Bans != nil {
-		g.set(bans, float64(p.Bans()))
-	}
+	g.set(bans, float64(p.Server.Limiter().Bans.Len()))
 	if p.Certificates != nil {
 		for name, at := range p.Certificates() {
 			g.set(expiry, float64(at.Unix()), name)

@@ -38,13 +38,14 @@ type Info struct {
 	Facts rtmp.Facts
 }
 
-// List returns the streams that run, in no order.
+// List returns the streams that run, in no order. One that is being said goodbye
+// to is over.
 func (s *Server) List() []Info {
 	now := time.Now()
 	all := s.all()
 	list := make([]Info, 0, len(all))
 	for _, n := range all {
-		if r := n.running.Load(); r != nil {
+		if r := n.running.Load(); r != nil && !n.isEnded() {
 			list = append(list, n.info(r, now))
 		}
 	}
