@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"rtmps-edge/admin"
 	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/readfile"
 	"rtmps-edge/internal/tomlfile"
@@ -32,6 +33,7 @@ type Config struct {
 	Routes    []proxy.Route
 	Authz     Authz
 	Limits    proxy.Limits
+	Admin     Admin
 }
 
 // Log says what is logged and how.
@@ -78,6 +80,7 @@ func Default() *Config {
 		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
 		TLS:   defaultTLS(),
 		Authz: defaultAuthz(),
+		Admin: Admin{Listen: admin.DefaultListen},
 		Limits: proxy.Limits{
 			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},
 			Admission: ratelimit.AdmissionLimits{

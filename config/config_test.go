@@ -88,7 +88,7 @@ func TestDocumentedDefaults(t *testing.T) {
 // Every key that is read is documented, and nothing else is. The keys that are
 // read are those that each table's fault for an unknown key lists.
 func TestEveryKeyIsDocumented(t *testing.T) {
-	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[tls.acme]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[authz.password]", "[authz.certificate]", "[authz.webhook]", "[[authz.signed]]", "[limits]"}
+	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[tls.acme]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[authz.password]", "[authz.certificate]", "[authz.webhook]", "[[authz.signed]]", "[limits]", "[admin]"}
 	text := ""
 	for _, table := range tables {
 		text += table + "\nnot-a-key = 1\n"
@@ -210,6 +210,7 @@ streams_per_ip = -1
 ban = "2y"
 auth_failures = 3
 [admin]
+listen = ":9936"
 `})
 	_, err := Load(file)
 	list, ok := err.(fault.List)
@@ -226,7 +227,7 @@ auth_failures = 3
 	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "listener.proxy_protocol", "listener.unix_mode",
 		"tls.client_ca", "tls.client_auth", "origin.client_ip", "tls.certificate.cert", "tls.certificate.key",
 		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.jwt", "authz.signed.scheme", "authz.signed.window", "authz.signed.secrets_file",
-		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "limits.ban", "limits.auth_failures", "admin"} {
+		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "limits.ban", "limits.auth_failures", "admin.listen"} {
 		if !at["edge.toml "+key] {
 			t.Errorf("no fault of %s in\n%v", key, err)
 		}

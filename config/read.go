@@ -40,7 +40,8 @@ func (c *Config) read(t *tomlfile.Table) {
 	}
 	c.readAuthz(t.Table("authz"))
 	c.readLimits(t.Table("limits"))
-	t.NotBuilt("cluster", "admin", "notify")
+	c.readAdmin(t.Table("admin"))
+	t.NotBuilt("cluster", "notify")
 	t.End()
 	c.readWhole(t)
 }

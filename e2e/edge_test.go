@@ -27,6 +27,7 @@ type settings struct {
 	Listener string // more lines of [[listener]]
 	Clients  string // more lines of [tls], unless TLS is set
 	AtOrigin string // more lines of [[origin]]
+	Admin    string // listen of [admin]; "" = none
 	NoTee    bool   // so that an origin which is not there refuses the edge's connections
 }
 
@@ -61,6 +62,9 @@ file = "keys.toml"
 
 [limits]
 {{.Limits}}
+
+[admin]
+listen = "{{.Admin}}"
 `))
 
 // streamKey is a line of keys.toml, and what it is the hash of.

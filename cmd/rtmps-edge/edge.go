@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 
@@ -14,6 +15,7 @@ import (
 	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/filewatch"
 	"rtmps-edge/proxy"
+	"rtmps-edge/tlsconf"
 )
 
 // edge is a running configuration. Its own goroutine, in serve, is the only
@@ -23,7 +25,9 @@ type edge struct {
 	srv       *proxy.Server
 	cfg       *config.Config
 	parts     *parts
-	listeners map[string]net.Listener // by configured address
+	steer     *steering
+	source    atomic.Pointer[tlsconf.Source] // of parts; nil without TLS
+	listeners map[string]net.Listener        // by configured address
 	serving   sync.WaitGroup
 	failed    chan error // a listener has ended by itself
 }
@@ -42,8 +46,17 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 		p.stop()
 		return nil, err
 	}
-	warnListeners(log, cfg.Listeners)
-	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: p.policy, Observer: newLogObserver(log), Log: log})
+	e.steer = newSteering(e)
+	if e.steer.first, err = e.steer.open(cfg.Admin); err != nil {
+		for _, l := range e.listeners {
+			_ = l.Close()
+		}
+		p.stop()
+		return nil, err
+	}
+	warnListeners(log, cfg)
+	e.tellCertificates(p)
+	e.steer.attach(e)
 	return e, nil
 }
 
@@ -52,10 +65,12 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 func (e *edge) serve(ctx context.Context, hup <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer close(e.steer.over)
 	for _, l := range e.cfg.Listeners {
 		e.accept(l, e.listeners[l.Address])
 	}
 	e.parts.start()
+	e.steer.use(e, e.cfg.Admin, e.steer.first)
 	cfg, parts := e.cfg, e.parts
 	e.serving.Go(func() { warnOfCertificates(e.log, cfg, parts) }) // looking at the authorities of a system takes a while
 	changed := e.watch(ctx)
@@ -66,9 +81,13 @@ func (e *edge) serve(ctx context.Context, hup <-chan os.Signal) error {
 		case err := <-e.failed:
 			return err
 		case <-hup:
-			e.reload("SIGHUP")
+			_ = e.reload("SIGHUP")
 		case <-changed:
-			e.reload("the file has changed")
+			_ = e.reload("the file has changed")
+		case answer := <-e.steer.reloads:
+			answer <- e.reload("asked for by the API")
+		case <-e.steer.drains:
+			return nil
 		}
 	}
 }
@@ -119,22 +138,24 @@ func (e *edge) closeFresh(listeners map[string]net.Listener) {
 	}
 }
 
-// reload puts the file in force: all of it or nothing.
-func (e *edge) reload(why string) {
+// reload puts the file in force: all of it or nothing. The error was logged.
+func (e *edge) reload(why string) error {
 	tellReloading(e.log)
 	cfg, err := config.Load(e.cfg.File)
 	if err == nil {
 		err = e.replace(cfg)
 	}
+	e.steer.metrics.Reloaded(err)
 	if err == nil {
 		e.log.WithField("why", why).Info("reloaded")
 		tellReady(e.log, "running, reloaded")
-		return
+		return nil
 	}
 	tellReady(e.log, "running, not reloaded: the log says why")
 	for _, text := range lines(err) {
 		e.log.WithField("why", why).Error("not reloaded, the configuration in force stays: " + text)
 	}
+	return err
 }
 
 // lines gives an error's faults one by one.
@@ -159,8 +180,13 @@ func (e *edge) replace(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := p.reload(); err != nil {
+	ln, err := e.steer.open(cfg.Admin)
+	if err == nil {
+		err = p.reload()
+	}
+	if err != nil {
 		e.closeFresh(listeners)
+		e.steer.discard(ln)
 		return err
 	}
 	setLog(e.log, cfg.Log)
@@ -179,7 +205,9 @@ func (e *edge) replace(cfg *config.Config) error {
 			_ = ln.Close() // its running streams go on
 		}
 	}
-	warnListeners(e.log, cfg.Listeners)
+	warnListeners(e.log, cfg)
+	e.tellCertificates(p)
+	e.steer.use(e, cfg.Admin, ln)
 	p.start()
 	e.serving.Go(func() { warnOfCertificates(e.log, cfg, p) })
 	e.cfg, e.parts, e.listeners = cfg, p, listeners
@@ -230,6 +258,7 @@ func (e *edge) drain(ctx context.Context) {
 		e.log.Warn("streams were ended that still ran")
 	}
 	e.parts.stop()
+	e.steer.close()
 	e.serving.Wait()
 	e.log.Info("stopped")
 }

@@ -135,23 +135,27 @@ func describe(files []*os.File) string {
 }
 
 // warnListeners tells of what is allowed in listeners and seldom meant.
-func warnListeners(log *logrus.Logger, listeners []config.Listener) {
-	for _, l := range listeners {
+func warnListeners(log *logrus.Logger, cfg *config.Config) {
+	for _, l := range cfg.Listeners {
 		for _, network := range l.Balancers.Networks {
 			if network.Bits() == 0 {
 				log.WithField("listener", l.Address).Warnf("proxy_protocol = [%q] believes everybody who connects: name the balancers alone", network)
 			}
 		}
 	}
-	warnUnused(log, systemdFiles(), listeners)
+	warnUnused(log, systemdFiles(), cfg)
 }
 
 // warnUnused tells of sockets that systemd has opened and nobody accepts from:
 // who connects there would wait.
-func warnUnused(log *logrus.Logger, files []*os.File, listeners []config.Listener) {
+func warnUnused(log *logrus.Logger, files []*os.File, cfg *config.Config) {
 	used := map[string]bool{}
-	for _, l := range listeners {
-		if name, ok := strings.CutPrefix(l.Address, config.SystemdPrefix); ok {
+	addresses := []string{cfg.Admin.Listen}
+	for _, l := range cfg.Listeners {
+		addresses = append(addresses, l.Address)
+	}
+	for _, address := range addresses {
+		if name, ok := strings.CutPrefix(address, config.SystemdPrefix); ok {
 			used[name] = true
 		}
 	}

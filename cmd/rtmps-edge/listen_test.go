@@ -172,7 +172,8 @@ func TestUnusedSystemdSocketsAreTold(t *testing.T) {
 	logs := &logBuffer{}
 	log := logrus.New()
 	log.SetOutput(logs)
-	warnUnused(log, passed(t, "rtmps", "web", "web"), []config.Listener{{Address: ":1936"}, {Address: "systemd:rtmps"}, {Address: "systemd:2"}})
+	warnUnused(log, passed(t, "rtmps", "web", "web"), &config.Config{
+		Listeners: []config.Listener{{Address: ":1936"}, {Address: "systemd:rtmps"}}, Admin: config.Admin{Listen: "systemd:2"}})
 	if got := logs.String(); strings.Count(got, "level=warning") != 1 || !strings.Contains(got, "name=web number=1") {
 		t.Error(got)
 	}
