@@ -166,6 +166,8 @@ streams_per_ip = 0
 streams_per_subject = 0
 connect_rate_per_ip = "0"
 idle_timeout = "0"
+[admin]
+listen = ""
 `, s.listen, s.origin, publish)
 	return files
 }

@@ -410,3 +410,47 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestAdmin(t *testing.T) {
+	if a := load(t, least).Admin; a.Listen != "127.0.0.1:9936" || !a.Token.Empty() {
+		t.Errorf("%+v", a)
+	}
+	token := "0123456789abcdef"
+	for _, c := range []struct{ text, token, key, problem string }{
+		{`listen = ""`, "", "", ""},
+		{`listen = "unix:run/x.sock"`, "", "", ""},
+		{`listen = "[::1]:1"`, "", "", ""},
+		{"listen = \":9936\"\ntoken_file = \"token\"", token + "\n", "", ""},
+		{"token_file = \"token\"", token, "", ""},
+		{`listen = ":9936"`, "", "admin.listen", "can be reached"},
+		{`listen = "192.0.2.1:9936"`, "", "admin.listen", "can be reached"},
+		{`listen = "systemd:x"`, "", "admin.listen", "can be reached"},
+		{`listen = "nowhere"`, "", "admin.listen", "must be host:port"},
+		{"token_file = \"token\"", "short", "admin.token_file", "at least 16"},
+		{"token_file = \"token\"", "two words of some length", "admin.token_file", "one token"},
+		{"token_file = \"none\"", "", "admin.token_file", "there is no such file"},
+	} {
+		file := write(t, map[string]string{"edge.toml": least + "[admin]\n" + c.text + "\n", "token": c.token})
+		cfg, err := Load(file)
+		admin, err2 := AdminOf(file)
+		if c.key == "" {
+			if err != nil || err2 != nil {
+				t.Errorf("%s: %v, %v", c.text, err, err2)
+			} else if cfg.Admin.Listen != admin.Listen || !cfg.Admin.Token.Equal(admin.Token) || c.token != "" && admin.Token.Reveal() != token || strings.Contains(admin.Listen, "unix:run") {
+				t.Errorf("%s: %+v, %+v", c.text, cfg.Admin, admin)
+			}
+			continue
+		}
+		for _, err := range []error{err, err2} {
+			if err == nil || !strings.Contains(err.Error(), c.key) || !strings.Contains(err.Error(), c.problem) {
+				t.Errorf("%s: %v", c.text, err)
+			} else if strings.Contains(err.Error(), "short") || strings.Contains(err.Error(), "two words") {
+				t.Errorf("the token is told: %v", err)
+			}
+		}
+	}
+	// Whatever else is wrong, commands find the edge.
+	if a, err := AdminOf(write(t, map[string]string{"edge.toml": "[[listener]]\naddress = 5\n[admin]\nlisten = \"127.0.0.1:1\"\n"})); err != nil || a.Listen != "127.0.0.1:1" {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
