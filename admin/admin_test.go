@@ -32,6 +32,8 @@ func (grants) Authorize(_ context.Context, r authz.Request) (authz.Grant, error)
 	switch key := r.Key.Reveal(); key {
 	case "wrong":
 		return authz.Grant{}, authz.ErrDenied
+	case "a-secret-name":
+		return authz.Grant{Name: key, By: "open"}, nil
 	case "hostile":
 		return authz.Grant{Subject: hostile, Name: hostile, By: "test"}, nil
 	default:

@@ -68,6 +68,35 @@ func TestSessions(t *testing.T) {
 	_, _ = p.Close(), player.Close()
 }
 
+// A name that may be a credential is told nowhere; what stands for it, is.
+func TestANameThatIsAKeyIsNotTold(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	p := e.live("a-secret-name")
+	key := e.List()[0].Fingerprint
+	f := e.follow()
+	for f.s.Scan() && !strings.Contains(f.s.Text(), "stream_started") {
+		if strings.Contains(f.s.Text(), "a-secret-name") {
+			t.Error(f.s.Text())
+		}
+	}
+	if _, body := e.do("GET", "/control/drop/publisher?app=live&name=a-secret-name"); body != "0" {
+		t.Errorf("%s dropped", body)
+	}
+	for _, path := range []string{"/api/v1/sessions", "/api/v1/sessions/" + e.List()[0].ID, "/api/v1/events", "/stat"} {
+		if _, body := e.do("GET", path); strings.Contains(body, "a-secret-name") || !strings.Contains(body, key) || len(key) != 8 {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+	if _, body := e.do("GET", "/control/drop/publisher?app=live&name=key-"+key); body != "1" {
+		t.Errorf("%s dropped", body)
+	}
+	if v := e.event("stream_ended"); v.Name != "" || v.Key != key {
+		t.Errorf("%+v", v)
+	}
+	_ = p.Close()
+}
+
 func TestKickAndBan(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, nil)

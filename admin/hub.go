@@ -118,6 +118,9 @@ func eventOf(name string, e proxy.Event) Event {
 	if e.Subject == "" {
 		out.Key = e.Fingerprint
 	}
+	if e.NameIsKey {
+		out.Name = ""
+	}
 	if e.Kind == proxy.Banned {
 		out.Client = banOf(e.Ban.Network, time.Time{}, time.Time{}, "", 0, false).Network
 		out.Detail = "until " + e.Ban.Until.UTC().Format(time.DateTime) + " UTC"

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -128,7 +129,7 @@ func builtAt(t time.Time) string {
 // applications puts streams of one app together, and in it those of one name.
 func applications(list []proxy.Info) []statApp {
 	slices.SortFunc(list, func(a, b proxy.Info) int {
-		return strings.Compare(a.App+"\x00"+a.Name+"\x00"+a.ID, b.App+"\x00"+b.Name+"\x00"+b.ID)
+		return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(statName(&a), statName(&b)), strings.Compare(a.ID, b.ID))
 	})
 	var apps []statApp
 	for n := range list {
@@ -137,13 +138,21 @@ func applications(list []proxy.Info) []statApp {
 			apps = append(apps, statApp{Name: i.App})
 		}
 		app := &apps[len(apps)-1]
-		if k := len(app.Streams); k == 0 || app.Streams[k-1].Name != i.Name {
-			app.Streams = append(app.Streams, statStream{Name: i.Name})
+		if k := len(app.Streams); k == 0 || app.Streams[k-1].Name != statName(i) {
+			app.Streams = append(app.Streams, statStream{Name: statName(i)})
 		}
 		app.Streams[len(app.Streams)-1].add(i)
 		app.Clients++
 	}
 	return apps
+}
+
+// statName is a stream's name, or what stands for it if it may be a credential.
+func statName(i *proxy.Info) string {
+	if i.NameIsKey {
+		return "key-" + i.Fingerprint
+	}
+	return i.Name
 }
 
 // add adds one client to the stream.
@@ -220,6 +229,6 @@ func (a *Admin) drop(w http.ResponseWriter, q *http.Request) {
 func chosen(i *proxy.Info, what string, arg func(string) string) bool {
 	is := func(key, value string) bool { return arg(key) == "" || arg(key) == value }
 	publishes := i.Action != "play"
-	return i.App == arg("app") && is("name", i.Name) && is("addr", i.Client.Addr().String()) && is("clientid", strconv.FormatUint(clientID(i.ID), 10)) &&
+	return i.App == arg("app") && is("name", statName(i)) && is("addr", i.Client.Addr().String()) && is("clientid", strconv.FormatUint(clientID(i.ID), 10)) &&
 		(what == "client" || publishes == (what == "publisher"))
 }

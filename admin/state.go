@@ -64,6 +64,12 @@ func session(i *proxy.Info, now time.Time) Session {
 		VideoTracks: f.VideoTracks, AudioTracks: f.AudioTracks, SyncSeconds: seconds(f.Sync), TimeJumps: f.Jumps, DroppedData: i.Dropped,
 		Encoder: cmp.Or(f.Encoder, i.Encoder), FlashVer: i.Encoder,
 	}
+	if s.Subject == "" {
+		s.Key = i.Fingerprint
+	}
+	if i.NameIsKey {
+		s.Name = ""
+	}
 	s.Health, s.Problems = judge(i, now)
 	return s
 }

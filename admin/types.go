@@ -8,7 +8,8 @@ type Session struct {
 	Action     string    `json:"action"`
 	Subject    string    `json:"subject"`
 	App        string    `json:"app"`
-	Name       string    `json:"name"`
+	Name       string    `json:"name"` // "" = it may be a credential
+	Key        string    `json:"key"`  // a fingerprint that stands for the credential of who has no subject
 	Client     string    `json:"client"`
 	Listener   string    `json:"listener"`
 	ServerName string    `json:"server_name"`

@@ -11,19 +11,22 @@ import (
 // Info is one running stream, as it was when List was called. Texts that come
 // from the client are its own: whoever shows them escapes them.
 type Info struct {
-	ID         string // Event.Session
-	Action     authz.Action
-	Subject    string
-	App, Name  string // as granted
-	Client     netip.AddrPort
-	Listener   string
-	ServerName string
-	TLS        string
-	By         string // the authorizer that granted it
-	Origin     string
-	Server     string // of the origin
-	Encoder    string // flashVer
-	Since      time.Time
+	ID        string // Event.Session
+	Action    authz.Action
+	Subject   string
+	App, Name string // as granted
+	// NameIsKey: Name may be a credential; Fingerprint stands for it.
+	NameIsKey   bool
+	Fingerprint string
+	Client      netip.AddrPort
+	Listener    string
+	ServerName  string
+	TLS         string
+	By          string // the authorizer that granted it
+	Origin      string
+	Server      string // of the origin
+	Encoder     string // flashVer
+	Since       time.Time
 
 	BytesIn, BytesOut int64 // from the client, to the client
 	// Bitrate is the stream's in bits per second, over the last second or two;
@@ -56,7 +59,7 @@ func (s *Server) List() []Info {
 func (s *session) info(r *running, now time.Time) Info {
 	e := &s.event
 	i := Info{
-		ID: e.Session, Action: e.Action, Subject: e.Subject, App: e.App, Name: e.Name, Client: e.Client, Listener: e.Listener,
+		ID: e.Session, Action: e.Action, Subject: e.Subject, App: e.App, Name: e.Name, NameIsKey: e.NameIsKey, Fingerprint: e.Fingerprint, Client: e.Client, Listener: e.Listener,
 		ServerName: e.ServerName, TLS: e.TLS, By: e.By, Origin: e.Origin, Server: e.Server, Encoder: e.Encoder, Since: r.since,
 		BytesIn: r.client.Received(), BytesOut: r.client.Sent(), Dropped: r.from().Dropped(), Facts: r.from().Facts(),
 	}

@@ -108,6 +108,9 @@ function draw(svg, values) {
   svg.firstChild.setAttribute("points", points.length > 1 ? first + ",100 " + points.join(" ") + " 100,100" : "");
 }
 
+// nameOf is a stream's name, or what stands for it where that may be a credential.
+const nameOf = s => s.app + "/" + (s.name || "key-" + s.key);
+
 // fields are the columns of a stream after its health.
 const COLUMNS = ["Health", "Stream", "From", "Bit rate", "Video", "Keyframes", "Audio", "Origin", "For", ""];
 
@@ -121,13 +124,13 @@ function makeSession(s) {
   const [, stream, from, rate, , , , , , action] = tr.children;
   stream.className = "wide";
   from.className = "wide";
-  stream.append(el("strong", "", foreign(s.app + "/" + s.name)),
-    el("small", "", s.action === "play" ? "plays" : "publishes", " · ", foreign(s.subject || "no subject")));
+  stream.append(el("strong", "", foreign(nameOf(s))),
+    el("small", "", s.action === "play" ? "plays" : "publishes", " · ", foreign(s.subject || "key " + s.key)));
   from.append(foreign(s.client), el("small", "", foreign(s.encoder || "–"), " · ", s.tls || "no TLS"));
   rate.append(el("span"), sparkline());
   const kick = el("button", "danger", "Kick");
   kick.type = "button";
-  kick.setAttribute("aria-label", "Kick " + visible(s.app + "/" + s.name));
+  kick.setAttribute("aria-label", "Kick " + visible(nameOf(s)));
   kick.addEventListener("click", () => askKick(s));
   action.append(kick);
   return tr;
@@ -241,7 +244,7 @@ function showEvent(e) {
   const [word, mark] = WORDS[e.event] || [e.event, ""];
   const who = [];
   if (e.name) who.push(foreign((e.app || "") + "/" + e.name));
-  else if (e.app) who.push("app ", foreign(e.app));
+  else if (e.app) who.push(foreign(nameOf(e)));
   else if (e.event !== "banned") who.push("no request yet");
   const why = [e.reason && (e.reason + (e.stage ? " at " + e.stage : e.side ? " by " + e.side : ""))];
   if (e.seconds) why.push(span(e.seconds), size(Math.max(e.bytes_in || 0, e.bytes_out || 0)));
@@ -268,7 +271,7 @@ function ask(title, text, yes, ban, then) {
 }
 
 function askKick(s) {
-  ask("End this stream?", s.app + "/" + s.name + " of " + (s.subject || s.client) + ". An encoder may come back by itself.", "Kick", true,
+  ask("End this stream?", nameOf(s) + " of " + (s.subject || s.client) + ". An encoder may come back by itself.", "Kick", true,
     duration => change("DELETE", "api/v1/sessions/" + encodeURIComponent(s.id) + (duration ? "?ban=" + duration : "")));
 }
 

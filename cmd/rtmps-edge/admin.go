@@ -62,13 +62,16 @@ func newSteering(e *edge) *steering {
 func (s *steering) attach(e *edge) {
 	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: e.parts.policy, Log: e.log, Observer: observers{newLogObserver(e.log), s.metrics, s.admin}})
 	s.admin.Attach(e.srv)
-	s.metrics.Pull(metrics.Source{Server: e.srv, Certificates: func() map[string]time.Time {
-		all := map[string]time.Time{}
-		for _, c := range e.certificates() {
-			all[c.Name] = c.NotAfter
-		}
-		return all
-	}})
+	s.metrics.Pull(metrics.Source{Server: e.srv, Certificates: func() map[string]time.Time { return expiries(e.certificates()) }})
+}
+
+// expiries are when certificates expire, by their names.
+func expiries(list []admin.Certificate) map[string]time.Time {
+	all := map[string]time.Time{}
+	for _, c := range list {
+		all[c.Name] = c.NotAfter
+	}
+	return all
 }
 
 // reload asks serve to reload, and returns what came of it.
@@ -153,7 +156,11 @@ func (e *edge) certificates() []admin.Certificate {
 	if source == nil {
 		return nil
 	}
-	known, ok := (*source).(interface{ Certificates() []tlsconf.Certificate })
+	return certificatesOf(*source)
+}
+
+func certificatesOf(source tlsconf.Source) []admin.Certificate {
+	known, ok := source.(interface{ Certificates() []tlsconf.Certificate })
 	if !ok {
 		return nil
 	}

@@ -84,6 +84,7 @@ func TestTheAdminAddressShowsAStream(t *testing.T) {
 		`rtmps_edge_connections 1`, `rtmps_edge_connections_total{listener="127.0.0.1:0"} 2`, `rtmps_edge_sessions{action="publish",origin="main"} 1`,
 		`rtmps_edge_refused_total{reason="denied",stage="authorize"} 1`, `rtmps_edge_tls_handshakes_total{result="ok",version="1.3"} 2`,
 		`rtmps_edge_certificate_expiry_timestamp_seconds{name="localhost"} `, `rtmps_edge_origin_up{origin="main",server="` + s.origin.Addr() + `"} 1`,
+		`rtmps_edge_authz_seconds_count{authorizer="keys",result="granted"} 1`, `rtmps_edge_authz_seconds_count{authorizer="keys",result="unknown"} 1`,
 		`rtmps_edge_setup_seconds_count 1`, `rtmps_edge_reloads_total{result="ok"} 0`,
 	} {
 		if !strings.Contains(body, want) {

@@ -176,7 +176,7 @@ func (p *parts) chain(names []string) authz.Authorizer {
 	if len(list) == 0 {
 		return nil
 	}
-	return authz.NewChain(authz.ChainConfig{Authorizers: list})
+	return authz.NewChain(authz.ChainConfig{Authorizers: list, Observe: p.answered})
 }
 
 // authorizer returns what is asked under a name.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -22,10 +23,12 @@ type watcher interface{ Watch(ctx context.Context) }
 type parts struct {
 	cfg    *config.Config
 	policy *proxy.Policy
-	source *part[tlsconf.Source] // nil: no listener needs TLS
-	reread bool                  // source was taken over
-	asked  map[string][]*member  // the authorizers that are, by name
-	apply  []func()              // what a reload does once nothing can fail any more
+	// answered hears what each authorizer has said; nil: nobody hears.
+	answered func(by, result string, took time.Duration)
+	source   *part[tlsconf.Source] // nil: no listener needs TLS
+	reread   bool                  // source was taken over
+	asked    map[string][]*member  // the authorizers that are, by name
+	apply    []func()              // what a reload does once nothing can fail any more
 }
 
 // part is one live part with its watcher.
@@ -60,8 +63,8 @@ func (p *part[T]) end() {
 
 // build makes the parts of cfg. It changes nothing of what old does; the parts
 // run nothing before start, and can be forgotten until then.
-func build(cfg *config.Config, old *parts, log *logrus.Logger) (*parts, error) {
-	p := &parts{cfg: cfg}
+func build(cfg *config.Config, old *parts, log *logrus.Logger, answered func(by, result string, took time.Duration)) (*parts, error) {
+	p := &parts{cfg: cfg, answered: answered}
 	if err := p.buildTLS(old, log); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func check(cmd *cobra.Command, file string) error {
 	if cfg.TLS.Source == config.SourceSelfSigned && !exists(filepath.Join(cfg.TLS.SelfSignedDir, "ca.pem")) {
 		cfg.TLS.SelfSignedDir = "" // made by the first start, not by a check
 	}
-	p, err := build(cfg, nil, log)
+	p, err := build(cfg, nil, log, nil)
 	if err != nil {
 		return &badUse{err}
 	}

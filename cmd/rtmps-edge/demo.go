@@ -2,22 +2,26 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"rtmps-edge/admin"
 	"rtmps-edge/authz"
 	"rtmps-edge/cmd/rtmps-edge/internal/liveorigin"
 	"rtmps-edge/config"
 	"rtmps-edge/internal/secret"
+	"rtmps-edge/metrics"
 	"rtmps-edge/proxy"
 	"rtmps-edge/tlsconf"
 )
@@ -66,18 +70,63 @@ func demo(ctx context.Context, out, logs io.Writer, address string) error {
 		return err
 	}
 	key := authz.GenerateKey()
-	srv := proxy.NewServer(proxy.ServerConfig{Policy: demoPolicy(source, key, origin.Addr().String()), Observer: newLogObserver(log), Log: log})
-	printDemo(out, ln.Addr().String(), key, dir)
+	seen := &demoAdmin{drain: make(chan struct{}, 1), source: source, log: log}
+	srv, dashboard, err := seen.start(ctx, demoPolicy(source, key, origin.Addr().String()))
+	if err != nil {
+		return err
+	}
+	printDemo(out, ln.Addr().String(), dashboard, key, dir)
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ln, proxy.ListenerConfig{Address: address, TLS: true}) }()
 	select {
 	case <-ctx.Done():
+	case <-seen.drain:
 	case err = <-ended:
 	}
 	now, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = srv.Shutdown(now)
+	seen.stop()
 	return err
+}
+
+// demoAdmin is the admin address of the demo.
+type demoAdmin struct {
+	source tlsconf.Source
+	log    *logrus.Logger
+	drain  chan struct{}
+	stop   func()
+}
+
+// start serves the dashboard, at the usual address or, where that is taken, at any.
+func (d *demoAdmin) start(ctx context.Context, policy *proxy.Policy) (srv *proxy.Server, dashboard string, err error) {
+	ln, err := net.Listen("tcp", admin.DefaultListen)
+	if err != nil {
+		ln, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	m := metrics.New(metrics.Version{Version: version, Commit: commit(), Go: runtime.Version()})
+	a := admin.New(admin.Config{
+		Version: admin.Version{Version: version, Commit: commit()}, Metrics: m.Handler(), Log: d.log,
+		Certificates: func() []admin.Certificate { return certificatesOf(d.source) },
+		Reload:       func(context.Context) error { return errors.New("the demo has no configuration file") },
+		Drain: func() {
+			select {
+			case d.drain <- struct{}{}:
+			default: // it was asked already
+			}
+		},
+	})
+	srv = proxy.NewServer(proxy.ServerConfig{Policy: policy, Observer: observers{newLogObserver(d.log), m, a}, Log: d.log})
+	a.Attach(srv)
+	m.Pull(metrics.Source{Server: srv, Certificates: func() map[string]time.Time { return expiries(certificatesOf(d.source)) }})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1)
+	go func() { served <- a.Serve(ctx, ln) }()
+	d.stop = func() { cancel(); <-served }
+	return srv, "http://" + ln.Addr().String() + "/", nil
 }
 
 // demoCertificate keeps the certificate from run to run, where the user has a
@@ -118,7 +167,7 @@ func (d demoKey) Authorize(_ context.Context, r authz.Request) (authz.Grant, err
 
 func (d demoKey) KnowsApp(app string) bool { return app == "live" }
 
-func printDemo(out io.Writer, address string, key secret.Text, dir string) {
+func printDemo(out io.Writer, address, dashboard string, key secret.Text, dir string) {
 	_, port, _ := net.SplitHostPort(address)
 	trust := "(OBS has to trust the certificate, which this demo could not keep: use the ffmpeg line.)"
 	if dir != "" {
@@ -126,6 +175,8 @@ func printDemo(out io.Writer, address string, key secret.Text, dir string) {
 			"        sudo cp " + filepath.Join(dir, "ca.pem") + " /usr/local/share/ca-certificates/rtmps-edge-demo.crt && sudo update-ca-certificates"
 	}
 	fmt.Fprintf(out, `rtmps-edge demo: RTMPS on %[1]s, an RTMP server behind it, one fresh key. Ctrl-C ends it.
+
+Watch   %[6]s
 
 OBS     Settings > Stream > Service: Custom
         Server:     rtmps://localhost:%[2]s/live
@@ -138,5 +189,5 @@ Play    ffplay 'rtmps://localhost:%[2]s/live/%[4]s'
 
 Refused ffmpeg -re -f lavfi -i testsrc2=s=640x360:r=30 -c:v libx264 -f flv 'rtmps://localhost:%[2]s/live/wrong-key'
 
-`, address, port, key.Reveal(), demoName, trust)
+`, address, port, key.Reveal(), demoName, trust, dashboard)
 }

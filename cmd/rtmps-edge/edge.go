@@ -37,16 +37,17 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 	log := logrus.New()
 	log.SetOutput(logs)
 	setLog(log, cfg.Log)
-	p, err := build(cfg, nil, log)
+	e := &edge{log: log, cfg: cfg, failed: make(chan error, 1)}
+	e.steer = newSteering(e)
+	p, err := build(cfg, nil, log, e.steer.metrics.Authorized)
 	if err != nil {
 		return nil, err
 	}
-	e := &edge{log: log, cfg: cfg, parts: p, failed: make(chan error, 1)}
+	e.parts = p
 	if e.listeners, err = e.open(cfg); err != nil {
 		p.stop()
 		return nil, err
 	}
-	e.steer = newSteering(e)
 	if e.steer.first, err = e.steer.open(cfg.Admin); err != nil {
 		for _, l := range e.listeners {
 			_ = l.Close()
@@ -172,7 +173,7 @@ func lines(err error) (list []string) {
 
 // replace swaps cfg in. All that can fail comes before anything is changed.
 func (e *edge) replace(cfg *config.Config) error {
-	p, err := build(cfg, e.parts, e.log)
+	p, err := build(cfg, e.parts, e.log, e.steer.metrics.Authorized)
 	if err != nil {
 		return err
 	}
