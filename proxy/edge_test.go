@@ -135,7 +135,13 @@ func (e *edge) dial(t testing.TB) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(func() {
+		if s, ok := c.(*tls.Conn); ok {
+			_ = s.NetConn().Close() // no alert: nobody may be there to take it
+			return
+		}
+		_ = c.Close()
+	})
 	return c
 }
 

@@ -1,7 +1,6 @@
 package rtmp
 
 import (
-	"bytes"
 	"crypto/rand"
 	"io"
 )
@@ -34,8 +33,7 @@ func (c *Conn) acceptHandshake() error {
 	if _, err := c.rw.Write(reply); err != nil {
 		return err
 	}
-	_, err = c.readFull(handshakeSize)
-	return err
+	return c.skip(handshakeSize)
 }
 
 // refuseVersion says what was taken for C0.
@@ -69,8 +67,8 @@ func (c *Conn) openHandshake(first []byte) error {
 	if err != nil {
 		return err
 	}
-	c2 := append(bytes.Clone(s0s1[1:]), first...)
-	if _, err := c.readFull(handshakeSize); err != nil { // S2, not compared
+	c2 := append(s0s1[1:], first...)
+	if err := c.skip(handshakeSize); err != nil { // S2, not compared
 		return err
 	}
 	_, err = c.rw.Write(c2)
@@ -95,17 +93,33 @@ func (c *Conn) peekByte() (byte, error) {
 	return c.in.Bytes()[0], nil
 }
 
-// readFull reads n bytes; they are valid until the next read.
+// readFull reads n bytes. They leave the buffer as they come, so that a peer that
+// sends half of them and waits does not hold one.
 func (c *Conn) readFull(n int) ([]byte, error) {
-	for c.in.Len() < n {
-		if err := c.fill(); err != nil {
-			if err == io.EOF && c.in.Len() > 0 {
+	p := make([]byte, 0, n)
+	err := c.take(n, func(b []byte) { p = append(p, b...) })
+	return p, err
+}
+
+// skip reads n bytes.
+func (c *Conn) skip(n int) error { return c.take(n, func([]byte) {}) }
+
+// take gives the next n bytes to f, in pieces.
+func (c *Conn) take(n int, f func([]byte)) error {
+	for got := 0; got < n; {
+		if c.in.Len() == 0 {
+			err := c.fill()
+			if err == io.EOF && got > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, err
+			if err != nil {
+				return err
+			}
 		}
+		p := c.in.Bytes()[:min(n-got, c.in.Len())]
+		f(p)
+		c.in.Consume(len(p))
+		got += len(p)
 	}
-	p := c.in.Bytes()[:n]
-	c.in.Consume(n)
-	return p, nil
+	return nil
 }
