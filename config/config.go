@@ -34,6 +34,23 @@ type Config struct {
 	Authz     Authz
 	Limits    proxy.Limits
 	Admin     Admin
+	// Dialed are the names by which clients are known to reach the edge.
+	Dialed []Dialed
+
+	certificates []place // of each of TLS.Certificates
+	names        place   // of what the certificates of other sources are for
+}
+
+// Dialed is a name in a route or a listener, and where it stands.
+type Dialed struct {
+	Name string
+	place
+}
+
+// place is where a setting stands in the file.
+type place struct {
+	line       int
+	key, value string
 }
 
 // Log says what is logged and how.
@@ -125,6 +142,26 @@ func Parse(file string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// FaultOfName makes a fault of a name by which clients reach the edge.
+func (c *Config) FaultOfName(name, problem string) fault.Fault {
+	for _, d := range c.Dialed {
+		if d.Name == name {
+			return c.Fault(d.line, d.key, d.value, problem)
+		}
+	}
+	return c.FaultOfCertificate(-1, problem)
+}
+
+// FaultOfCertificate makes a fault of the certificate with this number among
+// those of the source; -1 is none of them.
+func (c *Config) FaultOfCertificate(n int, problem string) fault.Fault {
+	at := c.names
+	if n >= 0 && n < len(c.certificates) {
+		at = c.certificates[n]
+	}
+	return c.Fault(at.line, at.key, at.value, problem)
 }
 
 // Fault makes a fault of this file that was found later than by Load.

@@ -66,6 +66,7 @@ func TestDocumentedDefaults(t *testing.T) {
 				*list = []string{}
 			}
 		}
+		c.names.line = 0
 		// Zero means the default that the documentation gives.
 		o := c.Origins[0]
 		if o.ChunkSize == 0 {
@@ -452,5 +453,33 @@ func TestAdmin(t *testing.T) {
 	// Whatever else is wrong, commands find the edge.
 	if a, err := AdminOf(write(t, map[string]string{"edge.toml": "[[listener]]\naddress = 5\n[admin]\nlisten = \"127.0.0.1:1\"\n"})); err != nil || a.Listen != "127.0.0.1:1" {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// What is wrong with certificates is told where they are named; so are names
+// that have no certificate.
+func TestPlacesOfCertificates(t *testing.T) {
+	c := load(t, "[tls]\nself_signed_names = [\"a.test\"]\n[[listener]]\naddress = \"edge.test:1936\"\n[[origin]]\n[[route]]\norigin = \"main\"\nserver = \"*.b.test\"\n"+
+		"[[route]]\norigin = \"main\"\nserver = \"c*.test\"\n[[route]]\norigin = \"main\"\napp = \"x\"\n[authz]\npublish = [\"open\"]\n")
+	names := []string{}
+	for _, d := range c.Dialed {
+		names = append(names, d.Name)
+	}
+	if got := strings.Join(names, " "); got != "edge.test *.b.test" {
+		t.Error(got)
+	}
+	for want, got := range map[string]fault.Fault{
+		`edge.toml:4: listener.address = "edge.test:1936": x`: c.FaultOfName("edge.test", "x"),
+		`edge.toml:8: route.server = "*.b.test": x`:           c.FaultOfName("*.b.test", "x"),
+		"edge.toml:2: tls.self_signed_names: x":               c.FaultOfCertificate(0, "x"),
+		"edge.toml:2: tls.self_signed_names: y":               c.FaultOfName("elsewhere.test", "y"),
+	} {
+		if filepath.Base(got.String()) != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	c = load(t, least+"[tls]\nsource = \"autocert\"\n[tls.acme]\nstorage = \".\"\ndomains = [\"a.test\"]\n")
+	if got := filepath.Base(c.FaultOfCertificate(0, "x").String()); got != "edge.toml:9: tls.acme.domains: x" {
+		t.Error(got)
 	}
 }

@@ -39,6 +39,25 @@ func (c *Config) readListener(t *tomlfile.Table) {
 	c.originName(t, "origin", &l.Origin)
 	t.End()
 	c.Listeners = append(c.Listeners, l)
+	if host := hostOf(l.Address); host != "" {
+		c.dialed(t, "address", l.Address, host)
+	}
+}
+
+// hostOf returns the name that stands in an address, if clients may know it.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || net.ParseIP(host) != nil || strings.ContainsAny(host, "{ /") || host == "localhost" {
+		return ""
+	}
+	return host
+}
+
+// dialed notes a name by which clients reach the edge.
+func (c *Config) dialed(t *tomlfile.Table, key, value, name string) {
+	at := placeOf(t, key)
+	at.value = value
+	c.Dialed = append(c.Dialed, Dialed{name, at})
 }
 
 // readBalancers takes networks, and the word for unix sockets, apart.

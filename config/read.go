@@ -138,6 +138,9 @@ func (c *Config) readRoute(t *tomlfile.Table) {
 	c.originName(t, "origin", &r.Origin)
 	t.End()
 	c.Routes = append(c.Routes, r)
+	if name := strings.TrimPrefix(r.Server, "*."); name != "" && !strings.ContainsAny(name, "*?[") {
+		c.dialed(t, "server", r.Server, r.Server)
+	}
 }
 
 func (c *Config) readLimits(t *tomlfile.Table) {

@@ -44,8 +44,12 @@ func (c *Config) readTLS(t *tomlfile.Table) {
 	t.String("self_signed_dir", &c.TLS.SelfSignedDir)
 	c.TLS.SelfSignedDir = t.Path(c.TLS.SelfSignedDir)
 	t.Strings("self_signed_names", &c.TLS.SelfSignedNames)
+	c.names = placeOf(t, "self_signed_names")
 	t.File("client_ca", &c.TLS.ClientCA)
 	tomlfile.OneOf(t, "client_auth", &c.TLS.ClientAuth, tlsconf.Off, tlsconf.Optional, tlsconf.Required)
+	if c.TLS.ClientCA != "" && c.TLS.ClientAuth != tlsconf.Off {
+		t.AdoptFiles(tlsconf.CheckClientCA(c.TLS.ClientCA), map[string]string{c.TLS.ClientCA: "client_ca"})
+	}
 	c.readACME(t.Table("acme"))
 	for _, p := range t.Tables("certificate") {
 		c.readCertificate(p)
@@ -71,8 +75,19 @@ func (c *Config) readCertificate(t *tomlfile.Table) {
 			t.Missing(key, "must be the path of a PEM file")
 		}
 	}
+	if p.Cert != "" && p.Key != "" {
+		t.AdoptFiles(p.Check(), map[string]string{p.Key: "key", p.Cert: "cert"})
+	}
 	t.End()
 	c.TLS.Certificates = append(c.TLS.Certificates, p)
+	at := placeOf(t, "cert")
+	at.value = p.Cert
+	c.certificates = append(c.certificates, at)
+}
+
+// placeOf is where key stands, or else where its table begins.
+func placeOf(t *tomlfile.Table, key string) place {
+	return place{line: t.Line(key), key: t.Name(key)}
 }
 
 func (c *Config) readACME(t *tomlfile.Table) {
@@ -90,9 +105,11 @@ func (c *Config) readACME(t *tomlfile.Table) {
 	// The constructors open nothing and start nothing; they know what is wrong.
 	switch c.TLS.Source {
 	case SourceCertMagic:
+		c.names = placeOf(t, "domains")
 		_, err := tlsconf.NewCertMagic(*a)
 		t.Adopt(err)
 	case SourceAutocert:
+		c.names = placeOf(t, "domains")
 		_, err := tlsconf.NewAutocert(*a)
 		t.Adopt(err)
 	default:

@@ -147,6 +147,10 @@ type clientCAs struct {
 	data string // the file that pool was read from
 }
 
+// CheckClientCA reads a bundle of authorities as sources do. The error is a
+// fault.List.
+func CheckClientCA(file string) error { _, err := readClientCAs(file); return err }
+
 func readClientCAs(file string) (*clientCAs, error) {
 	data, err := readFile(file)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +15,9 @@ import (
 // Pair names a certificate, followed by its chain, and its key: two PEM files,
 // or one that holds both.
 type Pair struct{ Cert, Key string }
+
+// Check reads a pair as NewFiles does. The error is a fault.List.
+func (p Pair) Check() error { _, err := pairOf(p); return err }
 
 // FilesConfig is what NewFiles needs.
 type FilesConfig struct {
@@ -73,7 +75,7 @@ func (f *Files) Reload(context.Context) error {
 	clients, err := f.readClients()
 	faults = append(faults, faultsOf(err)...)
 	if faults.Err() == nil {
-		faults = expiredFaults(f.pairs, f.loaded, certs)
+		faults = worseFaults(f.pairs, f.loaded, certs)
 	}
 	if err := faults.Err(); err != nil {
 		return err
@@ -84,9 +86,9 @@ func (f *Files) Reload(context.Context) error {
 	return nil
 }
 
-// expiredFaults finds certificates that have expired where those in use have
-// not: an old file that was put back by mistake.
-func expiredFaults(pairs []Pair, old, now []*tls.Certificate) fault.List {
+// worseFaults finds certificates that clients refuse, as they do not refuse
+// those in use: an old file that was put back, or the leaf without its chain.
+func worseFaults(pairs []Pair, old, now []*tls.Certificate) fault.List {
 	var faults fault.List
 	for i, p := range pairs {
 		faults = append(faults, faultsOf(notWorse(p, old[i], now[i]))...)
@@ -95,9 +97,11 @@ func expiredFaults(pairs []Pair, old, now []*tls.Certificate) fault.List {
 }
 
 func notWorse(p Pair, old, now *tls.Certificate) error {
-	t := time.Now()
-	if end := now.Leaf.NotAfter; t.After(end) && !t.After(old.Leaf.NotAfter) {
-		return faulty(p.Cert, fmt.Sprintf("has expired at %s; the one before it serves on", stamp(end)))
+	if sameCertificate(old, now) {
+		return nil
+	}
+	if f, ok := worse(describe(old), describe(now), nil); ok {
+		return faulty(p.Cert, f.Text+"; the one before it serves on ("+f.Cure+")")
 	}
 	return nil
 }

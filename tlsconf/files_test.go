@@ -2,6 +2,7 @@ package tlsconf
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -194,6 +195,84 @@ func TestExpiredDoesNotReplace(t *testing.T) {
 	}
 	c := &tls.Config{InsecureSkipVerify: true}
 	shake(t, expired.TLSConfig(), c).works(t)
+}
+
+// A certificate that clients refuse does not replace one that they take.
+func TestWorseDoesNotReplace(t *testing.T) {
+	for want, change := range map[string]func(*x509.Certificate){
+		"is not valid before":         func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) },
+		"is for no name":              func(c *x509.Certificate) { c.DNSNames = nil },
+		"is not made for servers":     func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+		"has a key on the curve P-52": nil,
+	} {
+		t.Run(want, func(t *testing.T) {
+			f, pairs := served(t, Options{}, issue(t, kindECDSA, "a.test"))
+			old := f.Certificates()[0].Chain[0]
+			bad := changed(t, change, "a.test")
+			store(t, pairs[0], bad)
+			if err := f.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), pairs[0].Cert+": "+want) || !strings.Contains(err.Error(), "the one before it serves on") {
+				t.Error(err)
+			}
+			f.look()
+			if !f.Certificates()[0].Chain[0].Equal(old) {
+				t.Error("it serves")
+			}
+			// Where there is nothing better, it does.
+			served(t, Options{}, bad)
+		})
+	}
+}
+
+// changed makes a certificate that is not as it should be; nil: with a key on
+// P-521.
+func changed(t *testing.T, change func(*x509.Certificate), names ...string) *tls.Certificate {
+	t.Helper()
+	curve := elliptic.P256()
+	if change == nil {
+		curve, change = elliptic.P521(), func(*x509.Certificate) {}
+	}
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), DNSNames: names}
+	change(c)
+	cert, err := sign(c, testAuthority().Leaf, key, testAuthority().PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// A leaf that has lost its chain does not replace one that clients can verify.
+func TestLostChainDoesNotReplace(t *testing.T) {
+	root := makeOne(t, nil, current(authorityNamed("root")))
+	inner := makeOne(t, root, current(authorityNamed("inner")))
+	leaf := makeOne(t, inner, current(func(c *x509.Certificate, _ *crypto.Signer) {
+		c.IssuingCertificateURL = []string{"http://ca.test/inner"}
+	}))
+	roots := x509.NewCertPool()
+	roots.AddCert(root.x)
+	whole, alone := chainOf(leaf, inner), chainOf(leaf)
+	if f, ok := worse(whole, alone, roots); !ok || !strings.Contains(f.Text, "incomplete chain") {
+		t.Errorf("%v %v", f, ok)
+	}
+	for _, pair := range [][2]Certificate{{alone, whole}, {whole, whole}, {alone, alone}} {
+		if f, ok := worse(pair[0], pair[1], roots); ok {
+			t.Error(f)
+		}
+	}
+	if f, ok := worse(whole, alone, x509.NewCertPool()); ok { // nobody here knows the authority anyway
+		t.Error(f)
+	}
+}
+
+// current has a certificate be valid now.
+func current(change func(*x509.Certificate, *crypto.Signer)) func(*x509.Certificate, *crypto.Signer) {
+	return func(c *x509.Certificate, key *crypto.Signer) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		change(c, key)
+	}
 }
 
 func TestFaultsOfFiles(t *testing.T) {

@@ -39,6 +39,7 @@ const (
 // Finding is one thing about a certificate that somebody should look at.
 type Finding struct {
 	Certificate string // Name of a Certificate; "" if it is about none of them
+	Name        string // one of LintConfig.Names that no certificate is for; else ""
 	Severity    Severity
 	Text        string // what is wrong, a sentence without its full stop
 	Cure        string // what to do about it, likewise
@@ -83,6 +84,28 @@ func Lint(certs []Certificate, c LintConfig) []Finding {
 	return append(all, c.together(certs)...)
 }
 
+// worse finds something for which clients refuse a certificate, and do not
+// refuse the one before. A chain counts only if the one before ends with one of
+// roots (nil: this system's): else there is nothing to hold it against.
+func worse(old, now Certificate, roots *x509.CertPool) (Finding, bool) {
+	c := LintConfig{Now: time.Now(), Roots: roots}
+	looks := []func(*linter){(*linter).dates, (*linter).strength, (*linter).purpose, (*linter).names}
+	if l := (&linter{LintConfig: c, cert: old}); l.verify() == nil {
+		looks = append(looks, (*linter).chain)
+	}
+	for _, look := range looks {
+		before, after := &linter{LintConfig: c, cert: old}, &linter{LintConfig: c, cert: now}
+		look(before)
+		look(after)
+		if i := slices.IndexFunc(after.found, isBad); i >= 0 && !slices.ContainsFunc(before.found, isBad) {
+			return after.found[i], true
+		}
+	}
+	return Finding{}, false
+}
+
+func isBad(f Finding) bool { return f.Severity == Bad }
+
 // linter looks at one certificate.
 type linter struct {
 	LintConfig
@@ -125,6 +148,9 @@ func remaining(d time.Duration) string {
 
 // chain finds what OBS calls an invalid certificate.
 func (l *linter) chain() {
+	if slices.ContainsFunc(l.cert.Chain, weakSignature) {
+		return // nobody verifies that any more, crypto/x509 neither; strength tells
+	}
 	for i, c := range l.cert.Chain[1:] {
 		if l.cert.Chain[i].CheckSignatureFrom(c) != nil {
 			l.add(Doubtful, fmt.Sprintf("is followed by a chain in which certificate %d (%q) did not sign the one before it", i+2, c.Subject),
@@ -258,7 +284,7 @@ func (c LintConfig) together(certs []Certificate) []Finding {
 	var all []Finding
 	for _, name := range c.Names {
 		if !slices.ContainsFunc(certs, func(cert Certificate) bool { return covers(cert.Names, name) }) {
-			all = append(all, Finding{Severity: Bad, Text: "no certificate is for " + name, Cure: "get one with that name; until then clients that dial it refuse the connection"})
+			all = append(all, Finding{Name: name, Severity: Bad, Text: "no certificate is for " + name, Cure: "get one with that name; until then clients that dial it refuse the connection"})
 		}
 	}
 	if c.Profile == Legacy && !slices.ContainsFunc(certs, hasRSA) {

@@ -2,12 +2,12 @@ package main
 
 import (
 	"crypto/x509"
-	"net"
-	"strings"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 
 	"rtmps-edge/config"
+	"rtmps-edge/internal/fault"
 	"rtmps-edge/tlsconf"
 )
 
@@ -31,34 +31,46 @@ func newSource(c config.TLS, log *logrus.Logger) (tlsconf.Source, error) {
 	return s, err
 }
 
+// finding is one of tlsconf, with the setting that it is about.
+type finding struct {
+	tlsconf.Finding
+	at fault.Fault
+}
+
 // lint looks for what makes encoders refuse the certificates of a source.
-func lint(cfg *config.Config, source tlsconf.Source) []tlsconf.Finding {
-	described, ok := source.(interface{ Certificates() []tlsconf.Certificate })
-	if !ok {
-		return nil
+func lint(cfg *config.Config, source tlsconf.Source) []finding {
+	certs := certificates(source)
+	c := tlsconf.LintConfig{Profile: cfg.TLS.Profile}
+	for _, d := range cfg.Dialed {
+		c.Names = append(c.Names, d.Name)
 	}
-	c := tlsconf.LintConfig{Names: dialedNames(cfg), Profile: cfg.TLS.Profile}
 	if s, ok := source.(*tlsconf.SelfSigned); ok {
 		c.Roots = x509.NewCertPool()
 		c.Roots.AppendCertsFromPEM(s.CACertificate())
 	}
-	return tlsconf.Lint(described.Certificates(), c)
+	var all []finding
+	for _, f := range tlsconf.Lint(certs, c) {
+		all = append(all, finding{f, place(cfg, certs, f)})
+	}
+	return all
 }
 
-// dialedNames are those by which clients are known to reach the edge.
-func dialedNames(cfg *config.Config) (names []string) {
-	for _, r := range cfg.Routes {
-		if name := strings.TrimPrefix(r.Server, "*."); name != "" && !strings.ContainsAny(name, "*?[") {
-			names = append(names, r.Server)
-		}
+// certificates are what a source serves.
+func certificates(source tlsconf.Source) []tlsconf.Certificate {
+	described, ok := source.(interface{ Certificates() []tlsconf.Certificate })
+	if !ok {
+		return nil
 	}
-	for _, l := range cfg.Listeners {
-		host, _, err := net.SplitHostPort(l.Address)
-		if err == nil && host != "" && net.ParseIP(host) == nil && !strings.ContainsAny(host, "{ /") && host != "localhost" {
-			names = append(names, host)
-		}
+	return described.Certificates()
+}
+
+// place finds the setting to blame.
+func place(cfg *config.Config, certs []tlsconf.Certificate, f tlsconf.Finding) fault.Fault {
+	if f.Name != "" {
+		return cfg.FaultOfName(f.Name, f.String())
 	}
-	return names
+	n := slices.IndexFunc(certs, func(c tlsconf.Certificate) bool { return c.Name == f.Certificate })
+	return cfg.FaultOfCertificate(n, f.String())
 }
 
 // acmeDomains are those for which certificates are got by ACME.
@@ -75,6 +87,6 @@ func warnOfCertificates(log *logrus.Logger, cfg *config.Config, p *parts) {
 		return
 	}
 	for _, f := range lint(cfg, p.source.it) {
-		log.WithField("severity", f.Severity).Warn(f.String())
+		log.WithField("severity", f.Severity).Warn(f.at.String())
 	}
 }

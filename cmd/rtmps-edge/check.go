@@ -75,12 +75,9 @@ func checkCertificates(w io.Writer, cfg *config.Config, p *parts) (faults int) {
 		return 0
 	}
 	findings := lint(cfg, p.source.it)
-	described, _ := p.source.it.(interface{ Certificates() []tlsconf.Certificate })
-	if described != nil {
-		for _, c := range described.Certificates() {
-			if !slices.ContainsFunc(findings, func(f tlsconf.Finding) bool { return f.Certificate == c.Name }) {
-				fmt.Fprintf(w, "ok     certificate %s, %d days left\n", c.Name, int(time.Until(c.NotAfter).Hours()/24))
-			}
+	for _, c := range certificates(p.source.it) {
+		if !slices.ContainsFunc(findings, func(f finding) bool { return f.Certificate == c.Name }) {
+			fmt.Fprintf(w, "ok     certificate %s, %d days left\n", c.Name, int(time.Until(c.NotAfter).Hours()/24))
 		}
 	}
 	for _, f := range findings {
@@ -89,7 +86,7 @@ func checkCertificates(w io.Writer, cfg *config.Config, p *parts) (faults int) {
 			mark = "FAULT "
 			faults++
 		}
-		fmt.Fprintf(w, "%s %s\n", mark, f)
+		fmt.Fprintf(w, "%s %s\n", mark, f.at)
 	}
 	return faults
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"rtmps-edge/rtmp/rtmptest"
 )
 
 func TestMain(m *testing.M) {
@@ -13,9 +15,34 @@ func TestMain(m *testing.M) {
 
 // The scripts in testdata run the real program as its user would.
 func TestScripts(t *testing.T) {
+	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("ORIGIN", origin.Addr())
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"certificate": certificateScript,
+			"fill":        fillScript,
+		},
 	})
+}
+
+// certificateScript writes fullchain.pem, privkey.pem and root.pem, with the
+// flags of paper.
+func certificateScript(ts *testscript.TestScript, _ bool, args []string) {
+	var p paper
+	ts.Check(p.flags(args))
+	ts.Check(p.write(ts.MkAbs(".")))
+}
+
+// fillScript replaces $NAME in a file by the script's variables.
+func fillScript(ts *testscript.TestScript, _ bool, args []string) {
+	for _, file := range args {
+		text := os.Expand(ts.ReadFile(file), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o600))
+	}
 }

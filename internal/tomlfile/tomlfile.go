@@ -90,6 +90,9 @@ func (t *Table) Present() bool { return t.line > 0 }
 // Has reports whether key has a value in the file.
 func (t *Table) Has(key string) bool { _, ok := t.values[key]; return ok }
 
+// Name returns the dotted name of key, for people.
+func (t *Table) Name(key string) string { return join(t.name, key) }
+
 // Line returns where key stands, or else where the table begins; 0 = nowhere.
 func (t *Table) Line(key string) int {
 	if n := t.doc.lines[join(t.path, key)]; n > 0 {
@@ -137,6 +140,34 @@ func (t *Table) Adopt(err error) {
 		}
 		t.doc.faults.Add(f)
 	}
+}
+
+// AdoptFiles notes what somebody else found in files that keys of t name, where
+// they are named: keys are by file. A key that has a fault already gets no
+// other: it is the same one, or comes of it.
+func (t *Table) AdoptFiles(err error, keys map[string]string) {
+	var list fault.List
+	if !errors.As(err, &list) {
+		t.Adopt(err)
+		return
+	}
+	told := len(t.doc.faults)
+	for _, f := range list {
+		key, ok := keys[f.File]
+		switch {
+		case !ok:
+			t.doc.faults.Add(f)
+		case !t.faulty(key, told):
+			t.Fault(key, f.Problem)
+		}
+	}
+}
+
+// faulty reports whether one of the first n faults is of key.
+func (t *Table) faulty(key string, n int) bool {
+	return slices.ContainsFunc(t.doc.faults[:n], func(f fault.Fault) bool {
+		return f.File == t.doc.file && f.Key == join(t.name, key) && f.Line == t.Line(key)
+	})
 }
 
 // Add notes faults of another file that this one names.

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"crypto/tls"
+	"math/big"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// ofFiles is an edge.toml with a certificate from files.
+const ofFiles = basic + `[tls]
+source = "files"
+[[tls.certificate]]
+cert = "fullchain.pem"
+key  = "privkey.pem"
+`
+
+// shown is the serial number of the certificate that a client sees.
+func (s *site) shown() *big.Int {
+	s.t.Helper()
+	c, err := tls.Dial("tcp", s.address("127.0.0.1:0"), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber
+}
+
+// A reload with a bad certificate says where it stands and what is wrong, and
+// the one before it serves on, also where its files are watched.
+func TestBadCertificatesAreNotTaken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, ofFiles, func(dir string) {
+		if err := (paper{}).write(dir); err != nil {
+			t.Fatal(err)
+		}
+	})
+	good := s.shown()
+	running := s.mustPublish("127.0.0.1:0", true)
+	for i, test := range []struct {
+		bad  paper
+		line string // of edge.toml
+		want string
+	}{
+		{paper{otherKey: true}, "edge.toml:11: tls.certificate.key", "must be the first there"},
+		{paper{otherKey: true, alone: true}, "edge.toml:11: tls.certificate.key", "is not the key of the certificate"},
+		{paper{from: time.Hour}, "", "is not valid before"},
+		{paper{until: -time.Minute}, "", "has expired"},
+		{paper{rsa: 1024}, "", "has a weak key"},
+		{paper{sha1: true}, "", "has a weak signature"},
+	} {
+		// Not one by one: the watcher may see the first of two new files.
+		dir := t.TempDir()
+		if err := test.bad.write(dir); err != nil {
+			t.Fatal(err)
+		}
+		s.replacePair(dir)
+		s.hup <- os.Interrupt
+		s.logs.wait(t, 1, "not reloaded, the configuration in force stays", test.line, test.want)
+		if now := s.shown(); now.Cmp(good) != 0 {
+			t.Errorf("%d: %s: another certificate serves", i, test.want)
+		}
+	}
+	dir := t.TempDir()
+	if err := (paper{}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.replacePair(dir)
+	s.hup <- os.Interrupt
+	s.logs.wait(t, 1, "level=info", "msg=reloaded")
+	if s.shown().Cmp(good) == 0 {
+		t.Error("a good certificate was not taken")
+	}
+	if err := running.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// replacePair puts other files in the place of the pair in use.
+func (s *site) replacePair(from string) {
+	s.t.Helper()
+	for _, name := range []string{"fullchain.pem", "privkey.pem"} {
+		if err := os.Rename(filepath.Join(from, name), filepath.Join(s.dir, name)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// What encoders will refuse is told at the start, with its line.
+func TestDoubtfulCertificatesAreTold(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, ofFiles, func(dir string) {
+		if err := (paper{alone: true}).write(dir); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.logs.wait(t, 1, "level=warning", "severity=error", "edge.toml:10: tls.certificate.cert", "has an incomplete chain", "append it")
+	if err := s.mustPublish("127.0.0.1:0", true).Stop(); err != nil { // who does not look can stream
+		t.Error(err)
+	}
+}
