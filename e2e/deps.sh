@@ -14,6 +14,7 @@ packages=(
   nginx-light libnginx-mod-rtmp haproxy
   obs-studio libgl1-mesa-dri xvfb x11-utils ca-certificates
   pebble testssl.sh
+  chromium
 )
 
 # Interpreters, for the recipes of the documentation: any will do.

@@ -100,6 +100,7 @@ var packages = map[string]string{
 	"unshare":        "util-linux",
 	"testssl":        "testssl.sh",
 	"pebble":         "pebble",
+	"chromium":       "chromium",
 	"sh":             "dash",
 	"python3":        "python3-minimal",
 	"php":            "php-cli",

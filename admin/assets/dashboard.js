@@ -50,6 +50,7 @@ function span(seconds) {
   return s + " s";
 }
 
+const days = n => n + (n === 1 ? " day" : " days");
 const until = at => span((new Date(at) - Date.now()) / 1000);
 const clock = at => new Date(at).toLocaleTimeString([], { hour12: false });
 
@@ -143,12 +144,12 @@ function updateSession(tr, s) {
   draw(rate.lastChild, history.get(s.id) || []);
   const tracks = s.video_tracks > 1 ? " · " + s.video_tracks + " tracks" : "";
   set(video, [s.video, s.width, s.height, s.fps, s.frame_rate, tracks].join(), () => !s.video ? ["–"] :
-    [s.video + (s.width ? " " + s.width + "×" + s.height : ""), el("small", "", s.fps.toFixed(1) + " fps" + (s.frame_rate ? " of " + +s.frame_rate.toFixed(2) : "") + tracks)]);
-  set(keys, s.keyframe_seconds, () => [s.keyframe_seconds ? "every " + s.keyframe_seconds.toFixed(1) + " s" : "–"]);
+    [s.video + (s.width && s.height ? " " + s.width + "×" + s.height : ""), el("small", "", s.fps.toFixed(1) + " fps" + (s.frame_rate ? " of " + +s.frame_rate.toFixed(2) : "") + tracks)]);
+  set(keys, s.keyframe_seconds, () => [el("span", "whole", s.keyframe_seconds ? "every " + s.keyframe_seconds.toFixed(1) + " s" : "–")]);
   set(audio, [s.audio, s.sample_rate, s.channels].join(), () => !s.audio ? ["–"] :
     [s.audio, el("small", "", (s.sample_rate ? s.sample_rate / 1000 + " kHz" : "") + (s.channels ? " · " + s.channels + " ch" : ""))]);
   set(origin, s.server, () => [s.origin, el("small", "", s.server)]);
-  set(time, span(s.seconds) + size(s.action === "play" ? s.bytes_out : s.bytes_in), () => [span(s.seconds), el("small", "", size(s.action === "play" ? s.bytes_out : s.bytes_in))]);
+  set(time, span(s.seconds) + size(s.action === "play" ? s.bytes_out : s.bytes_in), () => [el("span", "whole", span(s.seconds)), el("small", "", size(s.action === "play" ? s.bytes_out : s.bytes_in))]);
 }
 
 // set changes a cell only when what it shows is new.
@@ -219,7 +220,7 @@ function showOrigins(list) {
 function showCertificates(list) {
   keep($("certificates"), list, c => c.name, () => el("li"), (li, c) => {
     const mark = c.days_left < 7 ? "bad" : c.days_left < 21 ? "poor" : "good";
-    set(li, [c.not_after, Math.floor(c.days_left)].join(), () => [el("span", "health " + mark, c.days_left < 0 ? "■ expired" : (mark === "good" ? "● " : "▲ ") + Math.floor(c.days_left) + " days left"),
+    set(li, [c.not_after, Math.floor(c.days_left)].join(), () => [el("span", "health " + mark, c.days_left < 0 ? "■ expired" : (mark === "good" ? "● " : "▲ ") + days(Math.floor(c.days_left)) + " left"),
       el("span", "grow", foreign(c.name), el("small", "", "until " + new Date(c.not_after).toLocaleDateString()))]);
     li.title = c.names.join(", ");
   });
