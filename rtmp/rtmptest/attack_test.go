@@ -50,7 +50,6 @@ type toy struct {
 
 type toyState struct {
 	connected, creates int
-	name               string
 	out                *Publisher
 }
 
