@@ -277,7 +277,7 @@ func unfit(r Request) string {
 	case len(r.Key.Reveal())+len(r.Query.Reveal()) > maxQuery:
 		return fmt.Sprintf("a name and query of more than %d bytes", maxQuery)
 	}
-	for _, text := range []string{r.Key.Reveal(), r.Query.Reveal(), r.Encoder} {
+	for _, text := range []string{r.Key.Reveal(), r.Query.Reveal()} {
 		if strings.ContainsFunc(text, isControl) {
 			return "control characters in the name or the query"
 		}
