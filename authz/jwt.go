@@ -19,9 +19,10 @@ import (
 
 // JWTConfig configures JWT. One of JWKSURL and KeyFile is required.
 type JWTConfig struct {
-	// JWKSURL is where the keys are fetched, by http or https, and JWKSCAFile
-	// a PEM bundle that https is verified with. "" = the system's.
-	JWKSURL, JWKSCAFile string
+	// JWKSURL is where the keys are fetched, by http or https.
+	JWKSURL string
+	// JWKSCA is a PEM bundle that https is verified with. Empty = the system's.
+	JWKSCA []byte
 	// KeyFile holds public keys or certificates in PEM, a JWK or a set of
 	// them, or else secrets for the HS algorithms, one a line. It is read again
 	// when it changes; what was granted by a key that is gone is revoked.
@@ -63,7 +64,7 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	faults := cfg.faults()
 	j := &JWT{cfg: cfg, parser: cfg.parser()}
 	if cfg.JWKSURL != "" && len(faults) == 0 {
-		j.remote = newRemoteKeys(cfg, readRoots(cfg.JWKSCAFile, "jwks_ca", &faults))
+		j.remote = newRemoteKeys(cfg, readRoots(cfg.JWKSCA, "jwks_ca", &faults))
 	}
 	if err := faults.Err(); err != nil {
 		return nil, err

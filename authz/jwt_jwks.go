@@ -140,9 +140,12 @@ func (r *remoteKeys) verify(ctx context.Context, p *jwt.Parser, token string, cl
 	select {
 	case <-r.ready:
 	case <-ctx.Done():
+	}
+	keys := r.keys.Load()
+	if keys == nil {
 		return errNoKeys
 	}
-	find := (*r.keys.Load()).KeyfuncCtx(ctx)
+	find := (*keys).KeyfuncCtx(ctx)
 	unknown := false
 	_, err := p.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
 		if err := critical(t); err != nil {

@@ -443,7 +443,7 @@ func TestKeyFileFaults(t *testing.T) {
 		"key_file = \"k\": must be left": {JWKSURL: "http://h/", KeyFile: "k"},
 		"jwks_url: must be an http":      {JWKSURL: "ftp://u:" + canary + "@h/"},
 		"clock_skew":                     {JWKSURL: "http://h/", ClockSkew: -1},
-		"jwks_ca":                        {JWKSURL: "http://h/", JWKSCAFile: "none"},
+		"jwks_ca":                        {JWKSURL: "http://h/", JWKSCA: []byte("none")},
 	} {
 		_, err := NewJWT(cfg)
 		var list fault.List

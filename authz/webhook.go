@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"rtmps-edge/internal/fault"
-	"rtmps-edge/internal/readfile"
 	"rtmps-edge/internal/secret"
 )
 
@@ -23,7 +22,8 @@ const (
 	// defaultInFlight is how many questions a backend is asked at once: more
 	// than the workers of a common one.
 	defaultInFlight = 256
-	maxInFlight     = 10_000
+	// MaxInFlight is how many that may be at the most.
+	MaxInFlight = 10_000
 	// maxWebhookCache is the longest time for which an answer is remembered.
 	maxWebhookCache = time.Hour
 	// lastKept is how long the last answer is kept for on_failure = "last": a
@@ -32,8 +32,6 @@ const (
 	lastEntries = 20_000
 	// cacheEntries is how many answers are remembered at once.
 	cacheEntries = 20_000
-	// maxSecretFile is the largest file with one secret, in bytes.
-	maxSecretFile = 4 << 10
 )
 
 // What a webhook answers when its backend does not.
@@ -63,11 +61,10 @@ type WebhookConfig struct {
 	Raw bool
 	// Timeout bounds an answer in all. 0 = 3 seconds.
 	Timeout time.Duration
-	// Secret signs: native, ome. Instead of it, SecretFile may name its file.
-	Secret     secret.Text
-	SecretFile string
-	// CAFile is a PEM bundle that https is verified with. "" = the system's.
-	CAFile string
+	// Secret signs: native, ome. Empty = nothing is signed.
+	Secret secret.Text
+	// CA is a PEM bundle that https is verified with. Empty = the system's.
+	CA []byte
 	// Cache is how long answers are remembered. 0 = not at all.
 	Cache time.Duration
 	// OnFailure is FailDeny, FailAllow or FailLast. "" = FailDeny.
@@ -123,10 +120,7 @@ func Dialects() []string { return []string{"native", "nginx-rtmp", "srs", "media
 func NewWebhook(cfg WebhookConfig) (*Webhook, error) {
 	cfg = cfg.withDefaults()
 	faults := cfg.faults()
-	if cfg.SecretFile != "" {
-		cfg.Secret = readSecret(cfg.SecretFile, "secret_file", &faults)
-	}
-	roots := readRoots(cfg.CAFile, "ca", &faults)
+	roots := readRoots(cfg.CA, "ca", &faults)
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
@@ -202,23 +196,10 @@ func (c WebhookConfig) faults() fault.List {
 	if c.Cache < 0 || c.Cache > maxWebhookCache {
 		note("cache", c.Cache.String(), fmt.Sprintf("must be from 0 to %s", maxWebhookCache))
 	}
-	if c.InFlight < 1 || c.InFlight > maxInFlight {
-		note("in_flight", fmt.Sprint(c.InFlight), fmt.Sprintf("must be from 1 to %d", maxInFlight))
+	if c.InFlight < 1 || c.InFlight > MaxInFlight {
+		note("in_flight", fmt.Sprint(c.InFlight), fmt.Sprintf("must be from 1 to %d", MaxInFlight))
 	}
 	return faults
-}
-
-// readSecret reads a file with one secret in it; a line end does not count.
-func readSecret(file, key string, faults *fault.List) secret.Text {
-	data, err := readfile.Read(file, maxSecretFile)
-	text := strings.TrimRight(string(data), "\r\n")
-	switch {
-	case err != nil:
-		faults.Add(fault.Fault{Key: key, Value: file, Problem: "must be a file that can be read: " + readfile.Reason(err)})
-	case text == "" || strings.ContainsFunc(text, isControl):
-		faults.Add(fault.Fault{Key: key, Value: file, Problem: "must have one secret on one line"})
-	}
-	return secret.New(text)
 }
 
 func (c WebhookConfig) dialect() dialect {
@@ -306,8 +287,11 @@ func (w *Webhook) ask(ctx context.Context, q question) (Grant, error) {
 // are known to repeat what a client sent.
 func checkGranted(q question, g *Grant) error {
 	given := g.Name != ""
-	if !given {
+	switch {
+	case !given:
 		g.Name = q.key
+	case g.Subject == "" && q.Action == Publish: // unlike the client's, it is no credential
+		g.Subject = g.Name
 	}
 	switch {
 	case !given && q.Running > 0: // it has its name since it began
@@ -350,6 +334,6 @@ func (w *Webhook) failed(r Request, err error) (Grant, error) {
 // or ctx is done.
 func (w *Webhook) Flush(ctx context.Context) error { return w.done.flush(ctx) }
 
-// Close gives the connections back that are not in use. The Webhook can still
-// be used.
+// Close gives the connections back that are not in use. What w has granted goes
+// on, and its end is told.
 func (w *Webhook) Close() { w.client.close() }

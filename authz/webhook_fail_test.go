@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -156,8 +155,7 @@ func TestPrivateCA(t *testing.T) {
 	srv.StartTLS()
 	defer srv.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	file := write(t, filepath.Join(t.TempDir(), "ca.pem"), string(ca))
-	if _, err := newWebhook(t, WebhookConfig{URL: srv.URL, CAFile: file}).Authorize(t.Context(), hooked("key", "")); err != nil {
+	if _, err := newWebhook(t, WebhookConfig{URL: srv.URL, CA: ca}).Authorize(t.Context(), hooked("key", "")); err != nil {
 		t.Error(err)
 	}
 	_, err := newWebhook(t, WebhookConfig{URL: srv.URL}).Authorize(t.Context(), hooked("key", ""))

@@ -17,7 +17,6 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"rtmps-edge/internal/fault"
-	"rtmps-edge/internal/readfile"
 )
 
 // Bounds of the HTTP client.
@@ -41,9 +40,6 @@ const (
 	// with a quiet backend.
 	breakAfter = 10
 	breakTime  = 3 * time.Second
-	// maxCAFile is the largest PEM bundle, in bytes: all of the world's
-	// authorities have 300 KiB.
-	maxCAFile = 4 << 20
 )
 
 // message is what is sent.
@@ -104,18 +100,13 @@ func newBackend(cfg WebhookConfig, roots *x509.CertPool) *backend {
 }
 
 // readRoots reads a PEM bundle; nil = the system's.
-func readRoots(file, key string, faults *fault.List) *x509.CertPool {
-	if file == "" {
-		return nil
-	}
-	data, err := readfile.Read(file, maxCAFile)
-	if err != nil {
-		faults.Add(fault.Fault{Key: key, Value: file, Problem: "must be a file that can be read: " + readfile.Reason(err)})
+func readRoots(bundle []byte, key string, faults *fault.List) *x509.CertPool {
+	if len(bundle) == 0 {
 		return nil
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		faults.Add(fault.Fault{Key: key, Value: file, Problem: "must have certificates in PEM"})
+	if !pool.AppendCertsFromPEM(bundle) {
+		faults.Add(fault.Fault{Key: key, Problem: "must have certificates in PEM"})
 	}
 	return pool
 }

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -93,7 +92,13 @@ func TestWebhookDecides(t *testing.T) {
 		grant Grant
 		err   error // nil = granted
 	}
-	granted := func(app, name string) want { return want{grant: Grant{App: app, Name: name, By: ByWebhook}} }
+	granted := func(app, name string) want {
+		g := Grant{App: app, Name: name, By: ByWebhook}
+		if name != "key" {
+			g.Subject = name
+		}
+		return want{grant: g}
+	}
 	denied, unknown, fault, unusable := want{err: ErrDenied}, want{err: ErrUnknown}, want{err: errors.New("fault")}, want{err: errUnusable}
 	for _, c := range []struct {
 		dialect, location, body string
@@ -537,8 +542,7 @@ func TestOMESignatureVector(t *testing.T) {
 }
 
 func TestNativeBody(t *testing.T) {
-	file := write(t, filepath.Join(t.TempDir(), "secret"), canary+"\n")
-	w, h := webhookTo(t, WebhookConfig{SecretFile: file}, func(w http.ResponseWriter, r *http.Request, body string) {
+	w, h := webhookTo(t, WebhookConfig{Secret: secret.New(canary)}, func(w http.ResponseWriter, r *http.Request, body string) {
 		var unix int64
 		header := r.Header.Get(SignatureHeader)
 		if _, err := fmt.Sscanf(header, "t=%d,", &unix); err != nil || time.Since(time.Unix(unix, 0)).Abs() > time.Minute {
@@ -587,7 +591,6 @@ func TestNativeSignatureVector(t *testing.T) {
 }
 
 func TestWebhookFaults(t *testing.T) {
-	dir := t.TempDir()
 	for _, c := range []struct {
 		cfg  WebhookConfig
 		want string
@@ -605,10 +608,7 @@ func TestWebhookFaults(t *testing.T) {
 		{WebhookConfig{URL: "http://h/", Timeout: -1}, "timeout"},
 		{WebhookConfig{URL: "http://h/", Cache: 2 * time.Hour}, "cache"},
 		{WebhookConfig{URL: "http://h/", InFlight: -1}, "in_flight"},
-		{WebhookConfig{URL: "http://h/", SecretFile: filepath.Join(dir, "none")}, "secret_file"},
-		{WebhookConfig{URL: "http://h/", SecretFile: write(t, filepath.Join(dir, "empty"), "\n")}, "must have one secret on one line"},
-		{WebhookConfig{URL: "http://h/", SecretFile: write(t, filepath.Join(dir, "two"), canary+"\nb\n")}, "must have one secret on one line"},
-		{WebhookConfig{URL: "http://h/", CAFile: write(t, filepath.Join(dir, "ca"), canary)}, "ca"},
+		{WebhookConfig{URL: "http://h/", CA: []byte(canary)}, "ca"},
 	} {
 		_, err := NewWebhook(c.cfg)
 		var list fault.List

@@ -33,6 +33,7 @@ type Authz struct {
 	Signed   []authz.SignedConfig
 	Password authz.PasswordConfig
 	Webhook  authz.WebhookConfig
+	JWT      authz.JWTConfig
 	// Certificate names who may do what by client certificate.
 	Certificate authz.CertificatesConfig
 }
@@ -45,14 +46,11 @@ const (
 	AuthorizerPassword = authz.ByPassword
 	AuthorizerCert     = authz.ByCertificate
 	AuthorizerWebhook  = authz.ByWebhook
+	AuthorizerJWT      = authz.ByJWT
 )
 
-// authorizers are those that there are, and unbuilt those of the documentation
-// that there are not.
-var (
-	authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerWebhook, AuthorizerPassword, AuthorizerCert, AuthorizerOpen}
-	unbuilt     = []string{"jwt"}
-)
+// authorizers are those that there are.
+var authorizers = []string{AuthorizerKeys, AuthorizerSigned, AuthorizerJWT, AuthorizerWebhook, AuthorizerPassword, AuthorizerCert, AuthorizerOpen}
 
 func defaultAuthz() Authz {
 	return Authz{Publish: []string{AuthorizerKeys}, Play: []string{}, KeysFile: "keys.toml",
@@ -78,8 +76,8 @@ func (c *Config) readAuthz(t *tomlfile.Table) {
 	}
 	c.readPassword(t.Table("password"))
 	c.readCertificates(t.Table("certificate"))
-	c.readWebhook(t.Table("webhook"))
-	t.NotBuilt(unbuilt...)
+	c.readWebhook(c.needed(t, AuthorizerWebhook))
+	c.readJWT(c.needed(t, AuthorizerJWT))
 	t.End()
 	if c.Authz.Uses(AuthorizerSigned) && len(c.Authz.Signed) == 0 {
 		t.Missing("signed", "is asked for in publish or play: needs at least one [[authz.signed]]")
@@ -88,11 +86,8 @@ func (c *Config) readAuthz(t *tomlfile.Table) {
 
 func authorizer(name string) (string, error) {
 	quoted := "\"" + strings.Join(authorizers, "\", \"") + "\""
-	switch {
-	case slices.Contains(authorizers, name):
+	if slices.Contains(authorizers, name) {
 		return name, nil
-	case slices.Contains(unbuilt, name):
-		return "", fmt.Errorf("is not built yet: must be one of %s", quoted)
 	}
 	return "", fmt.Errorf("must be one of %s", quoted)
 }
@@ -162,18 +157,61 @@ func (c *Config) readWebhook(t *tomlfile.Table) {
 	tomlfile.OneOf(t, "dialect", &w.Dialect, authz.Dialects()...)
 	tomlfile.OneOf(t, "method", &w.Method, "post", "get")
 	t.Bool("raw", &w.Raw)
-	t.Duration("timeout", &w.Timeout, 0, time.Minute)
+	t.Duration("timeout", &w.Timeout, 10*time.Millisecond, authz.MaxWebhookTimeout)
 	t.Secret("secret", &w.Secret)
-	t.File("ca", &w.CAFile)
-	t.Duration("cache", &w.Cache, 0, 24*time.Hour)
+	readBundle(t, "ca", &w.CA)
+	t.Duration("cache", &w.Cache, 0, time.Hour)
 	tomlfile.OneOf(t, "on_failure", &w.OnFailure, authz.FailDeny, authz.FailAllow, authz.FailLast)
-	t.Int("in_flight", &w.InFlight, 0, maxCount)
+	t.Int("in_flight", &w.InFlight, 1, authz.MaxInFlight)
 	t.String("server_id", &w.ServerID)
 	t.End()
-	if c.Authz.Uses(AuthorizerWebhook) {
+	if t.Present() && c.Authz.Uses(AuthorizerWebhook) {
 		_, err := authz.NewWebhook(*w)
 		t.Adopt(err)
 	}
+}
+
+func (c *Config) readJWT(t *tomlfile.Table) {
+	j := &c.Authz.JWT
+	t.String("jwks_url", &j.JWKSURL)
+	readBundle(t, "jwks_ca", &j.JWKSCA)
+	t.File("key_file", &j.KeyFile)
+	t.String("issuer", &j.Issuer)
+	t.String("audience", &j.Audience)
+	t.Duration("clock_skew", &j.ClockSkew, 0, time.Hour)
+	t.End()
+	if t.Present() && c.Authz.Uses(AuthorizerJWT) && (j.KeyFile == "" || readfile.Check(j.KeyFile) == nil) {
+		_, err := authz.NewJWT(*j)
+		t.Adopt(err)
+	}
+}
+
+// needed returns the table of an authorizer that cannot do without.
+func (c *Config) needed(t *tomlfile.Table, name string) *tomlfile.Table {
+	sub := t.Table(name)
+	if c.Authz.Uses(name) && !sub.Present() {
+		t.Missing(name, fmt.Sprintf("is asked for in publish or play: needs [authz.%s]", name))
+	}
+	return sub
+}
+
+// maxBundle is the largest PEM bundle, in bytes: all authorities that systems
+// trust have 300 KiB.
+const maxBundle = 4 << 20
+
+// readBundle reads a file of certificates. Its contents are part of the
+// configuration: a reload with another bundle is another configuration.
+func readBundle(t *tomlfile.Table, key string, dst *[]byte) {
+	file := ""
+	t.File(key, &file)
+	if file == "" || readfile.Check(file) != nil { // that is told already
+		return
+	}
+	data, err := readfile.Read(file, maxBundle)
+	if err != nil {
+		t.Fault(key, "must be a file that can be read: "+readfile.Reason(err))
+	}
+	*dst = data
 }
 
 func (c *Config) readSigned(t *tomlfile.Table) {

@@ -95,6 +95,11 @@ func plans(c config.Authz, log *logrus.Logger) (list []plan) {
 		cfg.Warn = warn
 		return authz.NewWebhook(cfg)
 	})
+	add(config.AuthorizerJWT, c.JWT, func() (authz.Authorizer, error) {
+		cfg := c.JWT
+		cfg.Warn, cfg.OnReload = warn, rereading(log, cfg.KeyFile)
+		return authz.NewJWT(cfg)
+	})
 	for _, s := range c.Signed {
 		add(config.AuthorizerSigned, s, func() (authz.Authorizer, error) {
 			cfg := s
