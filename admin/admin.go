@@ -52,6 +52,9 @@ type Config struct {
 	Metrics http.Handler // nil: there are none
 	// Certificates returns what is served to clients now; nil: nothing is.
 	Certificates func() []Certificate
+	// Pending returns the names for which an authority has given no certificate
+	// so far, or none to follow the one that is served; nil: none waits.
+	Pending func() []string
 	// Reload puts the configuration file in force, or returns why not.
 	Reload func(context.Context) error
 	// Drain begins to drain, and returns at once.

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"strings"
@@ -219,10 +221,19 @@ func TestStatusCountsRefusals(t *testing.T) {
 func TestReadiness(t *testing.T) {
 	t.Parallel()
 	var certs []Certificate
-	e := newEdge(t, func(c *Config) { c.Certificates = func() []Certificate { return certs } })
+	var pending []string
+	e := newEdge(t, func(c *Config) {
+		c.Certificates = func() []Certificate { return certs }
+		c.Pending = func() []string { return pending }
+	})
 	ready := func(want int, reasons ...string) {
 		t.Helper()
 		r, body := e.do("GET", "/readyz")
+		var short bytes.Buffer
+		if err := json.Compact(&short, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		body = short.String()
 		if r.StatusCode != want {
 			t.Errorf("%s %s", r.Status, body)
 		}
@@ -241,7 +252,15 @@ func TestReadiness(t *testing.T) {
 	ready(503, "certificate expired: old.example")
 	certs = append(certs, Certificate{Name: "new.example", NotAfter: time.Now().Add(time.Hour)})
 	ready(200)
-	certs = []Certificate{old}
+
+	// An authority that has not answered.
+	certs, pending = nil, []string{"a.example", "b.example"}
+	ready(503, `"reasons":["no certificate yet: a.example","no certificate yet: b.example"]`, `"warnings":[]`)
+	certs = []Certificate{{Name: "a.example", Names: []string{"a.example"}, NotAfter: time.Now().Add(time.Hour)}}
+	ready(200, `"reasons":[]`, `"warnings":["no certificate yet: b.example","certificate not renewed so far: a.example, which ends on `)
+	certs[0].NotAfter = time.Now().Add(-time.Hour)
+	ready(503, `"reasons":["certificate expired: a.example, on `, `"no certificate yet: b.example"]`, `"warnings":[]`)
+	pending, certs = nil, []Certificate{old}
 
 	// Servers that are down, as health checks find: one dead one, then one that
 	// is well, too.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -72,12 +73,7 @@ func (p *pebble) run(t testing.TB, port string) {
 
 // root is what it signs with.
 func (p *pebble) root() (*x509.CertPool, error) {
-	res, err := p.client.Get(p.roots)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	pem, err := io.ReadAll(res.Body)
+	pem, err := p.readRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +82,24 @@ func (p *pebble) root() (*x509.CertPool, error) {
 		return nil, errors.New("no root")
 	}
 	return pool, nil
+}
+
+func (p *pebble) readRoot() ([]byte, error) {
+	res, err := p.client.Get(p.roots)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	return io.ReadAll(res.Body)
+}
+
+func (p *pebble) rootPEM(t testing.TB) []byte {
+	t.Helper()
+	pem, err := p.readRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem
 }
 
 // shown is the certificate that a client sees that verifies it.
@@ -102,6 +116,46 @@ func (p *pebble) shown(e *edge, domain string) (*x509.Certificate, error) {
 	return c.ConnectionState().PeerCertificates[0], nil
 }
 
+// tls is the [tls] of an edge whose certificate for domain comes from p.
+func (p *pebble) tls(t testing.TB, source, domain string) string {
+	t.Helper()
+	return fmt.Sprintf("source = %q\n[tls.acme]\ndomains = [%q]\ndirectory = %q\ndirectory_ca = %q\nstorage = \"acme\"\n",
+		source, domain, p.directory, caFile(t))
+}
+
+// ready is what /readyz says.
+func (e *edge) ready(t testing.TB) (status int, body string) {
+	t.Helper()
+	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := c.Get("http://" + e.record(t, "the admin address", map[string]string{"msg": "the admin address is open"})["address"].(string) + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	all, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(all)
+}
+
+// renewal waits until a client sees another certificate than now.
+func (p *pebble) renewal(t testing.TB, e *edge, domain string) {
+	t.Helper()
+	old, err := p.shown(e, domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.signal(t, syscall.SIGHUP) // certmagic looks every ten minutes, and when it is told
+	eventually(t, "another certificate", func() error {
+		now, err := p.shown(e, domain)
+		if err == nil && now.Equal(old) {
+			err = errors.New("it is the same")
+		}
+		return err
+	})
+}
+
 // An edge whose authority is down when it starts gets its certificate when that
 // is there, by a challenge on its own listener, and another before the first
 // ends. A stream goes on meanwhile.
@@ -112,12 +166,7 @@ func TestACME(t *testing.T) {
 			t.Parallel()
 			const domain = "live.edge.test"
 			origin, p, alice := startNginx(t), newPebble(t), newKey("alice")
-			e := startEdge(t, settings{
-				Origin: origin.address(),
-				Limits: "connect_rate_per_ip = \"0\"",
-				TLS: fmt.Sprintf("source = %q\n[tls.acme]\ndomains = [%q]\ndirectory = %q\ndirectory_ca = %q\nstorage = \"acme\"\n",
-					source, domain, p.directory, caFile(t)),
-			}, alice)
+			e := startEdge(t, settings{Origin: origin.address(), Admin: "127.0.0.1:0", TLS: p.tls(t, source, domain)}, alice)
 			down := e.record(t, "an authority that is down", map[string]string{"msg": "no certificate from the authority; trying again", "domain": domain})
 			t.Log("an operator reads:", down["reason"], "/", down["cure"])
 			if c, err := e.dial(t); err == nil {
@@ -125,24 +174,19 @@ func TestACME(t *testing.T) {
 				t.Error("there is a certificate, although nobody has made one")
 			}
 			e.record(t, "a client without a certificate to see", map[string]string{"msg": "refused", "reason": "no certificate yet"})
+			if status, body := e.ready(t); status != http.StatusServiceUnavailable || !strings.Contains(body, "no certificate yet: "+domain) {
+				t.Errorf("/readyz: %d %s", status, body)
+			}
 
 			p.run(t, e.port)
-			eventually(t, "the authority", func() error { _, err := p.root(); return err })
-			e.signal(t, syscall.SIGHUP) // the edge tries at once
-			var first *x509.Certificate
-			eventually(t, "a certificate", func() (err error) { first, err = p.shown(e, domain); return err })
-			e.record(t, "the authority's look", map[string]string{"msg": "refused", "reason": "ACME challenge answered"})
+			p.first(t, e, domain)
+			if status, body := e.ready(t); status != http.StatusOK {
+				t.Errorf("/readyz: %d %s", status, body)
+			}
 
 			ffmpeg := publishFFmpeg(t, e.url(), alice.text)
 			published(t, origin, "live/"+alice.name)
-			e.signal(t, syscall.SIGHUP) // certmagic looks every ten minutes, and when it is told
-			eventually(t, "another certificate", func() error {
-				now, err := p.shown(e, domain)
-				if err == nil && now.Equal(first) {
-					err = errors.New("it is the same")
-				}
-				return err
-			})
+			p.renewal(t, e, domain)
 			flows(t, origin, "live/"+alice.name)
 			ffmpeg.mustLive(t)
 			if n := e.records(map[string]string{"msg": "stream ended"}); n != 0 {
@@ -150,5 +194,44 @@ func TestACME(t *testing.T) {
 			}
 			ffmpeg.interrupt(t)
 		})
+	}
+}
+
+// first waits until p has given a certificate to an edge that waits for it.
+func (p *pebble) first(t testing.TB, e *edge, domain string) {
+	t.Helper()
+	eventually(t, "the authority", func() error { _, err := p.root(); return err })
+	e.signal(t, syscall.SIGHUP) // the edge tries at once
+	eventually(t, "a certificate", func() error { _, err := p.shown(e, domain); return err })
+	e.record(t, "the authority's look", map[string]string{"msg": "refused", "reason": "ACME challenge answered"})
+}
+
+// OBS, which verifies, begins with one certificate and streams on while the next
+// takes its place; another OBS then believes that.
+func TestACMEWithOBS(t *testing.T) {
+	t.Parallel()
+	const domain = "localhost" // a name that OBS can resolve
+	origin, p := startNginx(t), newPebble(t)
+	alice, bob := newKey("alice"), newKey("bob")
+	e := startEdge(t, settings{Origin: origin.address(), TLS: p.tls(t, "certmagic", domain)}, alice, bob)
+	p.run(t, e.port)
+	p.first(t, e, domain)
+
+	one := newOBS(t, p.rootPEM(t), e.url(), alice.text)
+	one.waitText(t, "Streaming Start")
+	published(t, origin, "live/"+alice.name)
+	p.renewal(t, e, domain)
+	two := newOBS(t, p.rootPEM(t), e.url(), bob.text)
+	two.waitText(t, "Streaming Start")
+	published(t, origin, "live/"+alice.name, "live/"+bob.name)
+	flows(t, origin, "live/"+alice.name)
+	if s := one.status(t); !s.Active || s.Reconnecting {
+		t.Errorf("OBS has lost its stream: %+v", s)
+	}
+	if n := e.records(map[string]string{"msg": "stream ended"}); n != 0 {
+		t.Errorf("%d streams were ended", n)
+	}
+	if n := e.records(map[string]string{"msg": "stream started"}); n != 2 {
+		t.Errorf("%d streams were started", n)
 	}
 }

@@ -124,6 +124,9 @@ func (a *acmeSource) open(c ACMEConfig) error {
 	c.Domains = nil
 	for _, d := range domains {
 		name, problem := domainName(d)
+		if problem == "" && !strings.Contains(name, ".") && c.Directory == LetsEncrypt {
+			problem = notADomain + ": only private authorities know names without a dot"
+		}
 		if problem != "" {
 			faults.Add(fault.Fault{Key: "domains", Value: d, Problem: problem})
 		} else if !slices.Contains(c.Domains, name) {
@@ -146,14 +149,16 @@ func (a *acmeSource) open(c ACMEConfig) error {
 	return faults.Err()
 }
 
+const notADomain = `must be a domain name, as "live.example.com"`
+
 // domainName returns a name as it stands in certificates, or what is wrong.
 func domainName(d string) (name, problem string) {
 	if strings.HasPrefix(d, "*.") {
 		return "", "must not have a wildcard: authorities want DNS-01 for those, which is not spoken here; source = \"files\" takes them from a client that speaks it"
 	}
 	name, err := idna.Lookup.ToASCII(strings.TrimSuffix(d, "."))
-	if err != nil || !dnsName.MatchString(name) || !strings.Contains(name, ".") || net.ParseIP(name) != nil {
-		return "", `must be a domain name, as "live.example.com"`
+	if err != nil || !dnsName.MatchString(name) || net.ParseIP(name) != nil {
+		return "", notADomain
 	}
 	return name, ""
 }

@@ -97,9 +97,20 @@ func TestAutocertBindsNoAccount(t *testing.T) {
 	}
 }
 
+// Private authorities have names without a dot.
+func TestNamesWithoutDot(t *testing.T) {
+	c := ACMEConfig{Domains: []string{"studio"}, Storage: t.TempDir(), Directory: "https://ca.lan/acme/dir"}
+	if _, err := NewCertMagic(c); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewAutocert(c); err == nil || !strings.Contains(err.Error(), `"studio": must be a domain name`) || !strings.Contains(err.Error(), `need source = "certmagic"`) {
+		t.Error(err)
+	}
+}
+
 func TestAllFaultsAtOnce(t *testing.T) {
 	_, err := NewCertMagic(ACMEConfig{
-		Options: Options{Profile: "x"}, Domains: []string{"*.a.test", "b"}, Directory: "https://user:hunter2@ca.test/dir?", HTTPAddress: "80",
+		Options: Options{Profile: "x"}, Domains: []string{"*.a.test", "b c"}, Directory: "https://user:hunter2@ca.test/dir?", HTTPAddress: "80",
 	})
 	var faults fault.List
 	if !errors.As(err, &faults) || len(faults) != 6 || strings.Contains(err.Error(), "hunter2") {

@@ -71,6 +71,11 @@ func NewAutocert(c ACMEConfig) (*Autocert, error) {
 	if c.EABKeyID != "" {
 		faults.Add(fault.Fault{Key: "eab_key_id", Value: c.EABKeyID, Problem: `needs source = "certmagic"`})
 	}
+	for _, d := range a.cfg.Domains {
+		if !strings.Contains(d, ".") {
+			faults.Add(fault.Fault{Key: "domains", Value: d, Problem: `must be a domain name, as "live.example.com"; names without a dot need source = "certmagic"`})
+		}
+	}
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -53,7 +55,7 @@ func newSteering(e *edge) *steering {
 	s.metrics = metrics.New(metrics.Version{Version: version, Commit: commit(), Go: runtime.Version()})
 	s.admin = admin.New(admin.Config{
 		Version: admin.Version{Version: version, Commit: commit()}, Metrics: s.metrics.Handler(),
-		Certificates: e.certificates, Reload: s.reload, Drain: s.drain, Log: e.log,
+		Certificates: e.certificates, Pending: e.pending, Reload: s.reload, Drain: s.drain, Log: e.log,
 	})
 	return s
 }
@@ -169,6 +171,19 @@ func certificatesOf(source tlsconf.Source) []admin.Certificate {
 		list = append(list, admin.Certificate{Name: c.Name, Names: append([]string{}, c.Names...), NotBefore: c.NotBefore, NotAfter: c.NotAfter})
 	}
 	return list
+}
+
+// pending are the names for which no certificate, or no new one, was got so far.
+func (e *edge) pending() []string {
+	source := e.source.Load()
+	if source == nil {
+		return nil
+	}
+	waits, ok := (*source).(interface{ Pending() map[string]string })
+	if !ok {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(waits.Pending()))
 }
 
 // tellCertificates makes the certificates of p those that are told of.
