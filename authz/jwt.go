@@ -157,11 +157,13 @@ func (j *JWT) Authorize(ctx context.Context, r Request) (Grant, error) {
 	}
 	var claims edgeClaims
 	by, err := j.verify(ctx, token, &claims)
-	if err != nil {
-		return Grant{}, err
-	}
-	if at := claims.ExpiresAt; at != nil && !time.Now().Before(at.Time) { // no leeway here
-		return Grant{}, fmt.Errorf("%w: the token is expired", ErrDenied)
+	runsOn := r.Running > 0 && claims.Rtmp == nil // as MediaMTX lets streams
+	switch {
+	case onlyExpired(err) && runsOn:
+	case err != nil:
+		return Grant{}, refused(err)
+	case claims.ExpiresAt != nil && !time.Now().Before(claims.ExpiresAt.Time) && !runsOn: // no leeway here
+		return Grant{}, refused(jwt.ErrTokenExpired)
 	}
 	g, err := claims.grant(r, name)
 	if err == nil && by != nil {
@@ -171,14 +173,14 @@ func (j *JWT) Authorize(ctx context.Context, r Request) (Grant, error) {
 }
 
 // verify returns the keys of the file that token was verified with, or nil if
-// keys are fetched.
+// keys are fetched. The error is the parser's, or a fault.
 func (j *JWT) verify(ctx context.Context, token string, claims *edgeClaims) (by *fileKeys, err error) {
 	if j.remote != nil {
 		return nil, j.remote.verify(ctx, j.parser, token, claims)
 	}
 	by = j.keys.Load()
 	_, err = j.parser.ParseWithClaims(token, claims, by.keyfunc)
-	return by, refused(err)
+	return by, err
 }
 
 // errCritical refuses a token with extensions that must be understood.
@@ -192,11 +194,22 @@ func critical(t *jwt.Token) error {
 	return nil
 }
 
+// onlyExpired reports whether nothing else is wrong: the parser looks at claims
+// when it has verified the signature.
+func onlyExpired(err error) bool {
+	for _, other := range []error{jwt.ErrTokenNotValidYet, jwt.ErrTokenInvalidIssuer, jwt.ErrTokenInvalidAudience, jwt.ErrTokenRequiredClaimMissing} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	return errors.Is(err, jwt.ErrTokenExpired)
+}
+
 // refused turns an error of the parser into ErrDenied with why. The parser's
-// own text repeats the client's.
+// own text repeats the client's. Faults stay what they are.
 func refused(err error) error {
-	if err == nil {
-		return nil
+	if errors.Is(err, errNoKeys) || errors.Is(err, errKeysFailed) {
+		return err
 	}
 	why := "cannot be verified with any key here"
 	for _, c := range []struct {

@@ -161,5 +161,5 @@ func (r *remoteKeys) verify(ctx context.Context, p *jwt.Parser, token string, cl
 	if unknown && r.failed.Load() {
 		return errKeysFailed
 	}
-	return refused(err)
+	return err
 }

@@ -251,6 +251,39 @@ func TestTokenTimes(t *testing.T) {
 	})
 }
 
+// A running stream ends with its token, but with MediaMTX's claim.
+func TestTokenOfARunningStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJWT(t, JWTConfig{Issuer: "me"}, string(issuer()["HS256"].([]byte)))
+		exp := time.Now().Add(time.Hour).Unix()
+		ours := permits()
+		ours["iss"], ours["exp"] = "me", exp
+		theirs := map[string]any{"iss": "me", "exp": exp, "mediamtx_permissions": []any{map[string]any{"action": "publish"}}}
+		other := map[string]any{"iss": "you", "exp": exp, "mediamtx_permissions": []any{map[string]any{"action": "publish"}}}
+		ask := func(claims map[string]any, running time.Duration) string {
+			r := shownToken(tokenOf(t, "HS256", claims))
+			r.Running = running
+			_, err := j.Authorize(t.Context(), r)
+			return resultOf(err)
+		}
+		for at, want := range []string{Granted, Denied, Denied} { // in time, within the leeway, long after
+			if got := ask(ours, time.Second); got != want {
+				t.Errorf("%d: ours: %s", at, got)
+			}
+			if got := ask(theirs, time.Second); got != Granted {
+				t.Errorf("%d: theirs: %s", at, got)
+			}
+			if got := ask(theirs, 0); got != want {
+				t.Errorf("%d: theirs, of a new stream: %s", at, got)
+			}
+			if got := ask(other, time.Second); got != Denied {
+				t.Errorf("%d: another issuer's: %s", at, got)
+			}
+			time.Sleep([]time.Duration{time.Hour, time.Hour, 0}[at])
+		}
+	})
+}
+
 func TestTokenClaims(t *testing.T) {
 	perms := func(p ...map[string]any) map[string]any { return map[string]any{"rtmp": p} }
 	one := func(kv ...any) map[string]any {

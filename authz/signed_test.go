@@ -358,6 +358,27 @@ func TestSignThenAuthorize(t *testing.T) {
 	})
 }
 
+// Asked again while the stream runs, a key that only permits to begin is not
+// expired: CDNs look at it once. Those that say when a stream must end, do.
+func TestSignedOfARunningStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(26 * 365 * 24 * time.Hour)
+		for _, cfg := range everyScheme() {
+			s := signedBy(t, cfg, "0123456789abcdef")
+			r := asked("live", signedKey(t, s, SignRequest{Action: Publish, App: "live", Name: "alice", Expires: time.Now().Add(time.Hour)}))
+			r.Running = time.Minute
+			time.Sleep(2 * time.Hour)
+			if _, err := s.Authorize(t.Context(), r); (err == nil) != (cfg.Scheme != "hmac") {
+				t.Errorf("%s: %v", cfg.Scheme, err)
+			}
+			s.Retire()
+			if _, err := s.Authorize(t.Context(), r); !errors.Is(err, ErrDenied) {
+				t.Errorf("%s, without its secret: %v", cfg.Scheme, err)
+			}
+		}
+	})
+}
+
 func TestSignedBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(26 * 365 * 24 * time.Hour)

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -685,6 +686,35 @@ func FuzzJudge(f *testing.F) {
 			if err == nil && (!CanonicalName(g.Name) || g.App != "" && !CanonicalName(g.App) || g.Bitrate < 0) {
 				t.Fatalf("%s granted %+v", dialect, g)
 			}
+		}
+	})
+}
+
+// FuzzHostOf: what a client says of the host that it wants cannot be anything
+// but a host.
+func FuzzHostOf(f *testing.F) {
+	f.Add("rtmps://u:p@live.example.com:443/live?x")
+	f.Add("rtmp://[2001:db8::1]/a")
+	f.Fuzz(func(t *testing.T, tcURL string) {
+		host := hostOf(Request{TcURL: secret.New(tcURL)})
+		if len(host) > MaxKeyLength || strings.ContainsFunc(host, func(r rune) bool { return notCanonical(r) && !strings.ContainsRune("[]:", r) }) {
+			t.Fatalf("got %q", host)
+		}
+	})
+}
+
+// FuzzMediaMTX: whatever stands in the query, the body is JSON that says what
+// was asked.
+func FuzzMediaMTX(f *testing.F) {
+	f.Add("key", "user=u&pass=p%2B1&token=t&jwt=j")
+	f.Fuzz(func(t *testing.T, key, query string) {
+		r := hooked(key, query)
+		if unfit(r) != "" || !utf8.ValidString(key) || !utf8.ValidString(query) {
+			return
+		}
+		m := decoded(t, string(mediaMTXDialect{}.ask(newQuestion(r)).body))
+		if m["path"] != "live/"+key || m["query"] != query || m["action"] != "publish" {
+			t.Fatalf("got %v", m)
 		}
 	})
 }
