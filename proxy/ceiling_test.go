@@ -63,9 +63,14 @@ func (c ceiling) hold(t *testing.T, n int, load func()) {
 	} else {
 		t.Logf("%d KiB for each of %d clients", got>>10, n)
 	}
-	if got := sessionGoroutines() - goroutines; got > c.goroutines*n {
-		t.Errorf("%d goroutines for %d clients", got, n)
+	got := 0
+	for range 100 { // those of setups may just be ending
+		if got = sessionGoroutines() - goroutines; got <= c.goroutines*n {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
+	t.Errorf("%d goroutines for %d clients", got, n)
 }
 
 // sink is an origin that accepts whatever is asked, all answers at once, and
@@ -204,8 +209,8 @@ func TestSlowClients(t *testing.T) {
 		say  []byte
 		cost int64
 	}{
-		{"saying nothing", false, nil, 24 << 10},
-		{"half a ClientHello", false, hello[:len(hello)/2], 32 << 10},
+		{"saying nothing", false, nil, 40 << 10},
+		{"half a ClientHello", false, hello[:len(hello)/2], 40 << 10},
 		{"C0 alone", true, []byte{3}, 56 << 10},
 		{"half of C1", true, make([]byte, 700), 56 << 10},
 		{"half a connect", true, append(new(rtmptest.Builder).C0C1(3).C2(nil).Bytes(), new(rtmptest.Builder).Connect("live", "").Bytes()[:60]...), 56 << 10},

@@ -12,7 +12,11 @@ import (
 
 func publishTo(t *testing.T, e *edge, name string) (*rtmptest.Publisher, error) {
 	t.Helper()
-	return rtmptest.Publish(e.dial(t), rtmptest.PublishConfig{App: "live", Name: name})
+	p, err := rtmptest.Publish(e.dial(t), rtmptest.PublishConfig{App: "live", Name: name})
+	if err == nil {
+		hangsUp(p)
+	}
+	return p, err
 }
 
 func TestDuplicate(t *testing.T) {

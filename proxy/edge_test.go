@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"flag"
 	"io"
 	"math/big"
 	"net"
@@ -28,6 +29,8 @@ import (
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // of go-rtmp, which has no other way to be quiet
+	flag.Parse()
+	_ = flag.Set("test.parallel", "16") // tests that run side by side mostly wait
 	goleak.VerifyTestMain(m)
 }
 
@@ -102,6 +105,15 @@ func (e *edge) end(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	e.events.check(t)
+}
+
+// hangsUp makes a client end its side when the edge has ended its own, as encoders
+// do. Otherwise the edge waits for it a while.
+func hangsUp(p *rtmptest.Publisher) {
+	go func() {
+		_, _ = p.WaitEnd()
+		p.Abort()
+	}()
 }
 
 // logs keeps what was logged.

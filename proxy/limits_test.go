@@ -36,6 +36,7 @@ func publish(t *testing.T, e *edge, name string) (*rtmptest.Publisher, error) {
 		return nil, err
 	}
 	t.Cleanup(p.Abort)
+	hangsUp(p)
 	return p, nil
 }
 
@@ -60,11 +61,13 @@ func wantRefused(t *testing.T, e *edge, name, code, reason string) {
 }
 
 func TestStreamsAreLimited(t *testing.T) {
+	t.Parallel()
 	for reason, lim := range map[string]ratelimit.StreamLimits{
 		ratelimit.ReasonStreamsPerIP:      {PerIP: 2},
 		ratelimit.ReasonStreamsPerSubject: {PerSubject: 2},
 	} {
 		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
 			origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
 			e := newEdge(t, func(p *proxy.Policy) {
 				p.Publish = grants(byKey)
@@ -87,6 +90,7 @@ func TestStreamsAreLimited(t *testing.T) {
 
 // However a stream or its setup ends, its place comes back.
 func TestPlacesComeBack(t *testing.T) {
+	t.Parallel()
 	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict, Unchecked: true})
 	down := rtmptest.NewOrigin(t, rtmptest.OriginConfig{RefusePublish: &rtmptest.StatusError{Code: "NetStream.Publish.BadName"}})
 	e := newEdge(t, func(p *proxy.Policy) {
@@ -224,6 +228,7 @@ func TestShutdownEmptiesTheTarpit(t *testing.T) {
 }
 
 func TestKickBans(t *testing.T) {
+	t.Parallel()
 	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
 	e := newEdge(t, nil, origin.Addr())
 	mustPublish(t, e, "one")
@@ -267,6 +272,7 @@ func TestSlowHandshakesTakeNoPlace(t *testing.T) {
 
 // A reload reaches live streams.
 func TestDurationOfALiveStream(t *testing.T) {
+	t.Parallel()
 	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
 	e := newEdge(t, nil, origin.Addr())
 	p := mustPublish(t, e, "one")
@@ -284,6 +290,7 @@ func TestDurationOfALiveStream(t *testing.T) {
 
 // A stream that is held to its rate loses nothing, and a reload frees it.
 func TestPacedStreamLosesNothing(t *testing.T) {
+	t.Parallel()
 	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
 	e := newEdge(t, func(p *proxy.Policy) { p.Limits.PublishBitrate = 80_000 }, origin.Addr())
 	p := mustPublish(t, e, "one")

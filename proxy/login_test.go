@@ -120,11 +120,12 @@ func TestWrongLoginsAreBanned(t *testing.T) {
 	e := loginEdge(t, func(p *proxy.Policy) {
 		p.Limits.Bans = ratelimit.BanLimits{AuthFailures: ratelimit.Rate{Events: 1, Per: time.Hour}, Ban: time.Hour}
 	}, origin)
-	for range 4 {
+	for i := range 4 {
 		if len(e.Limiter().Bans.List()) > 0 {
 			return
 		}
 		_, _ = e.logIn(t, "alice", "wrong")
+		waitFor(t, func() bool { return e.events.count(proxy.Refused) == 3*(i+1) }) // it is counted by then
 	}
 	t.Error("guesses of a password are not counted")
 }
