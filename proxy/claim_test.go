@@ -119,3 +119,17 @@ func TestRecheckFaultsEndNothing(t *testing.T) {
 		t.Errorf("ended by %s, %s", end.Side, end.Reason)
 	}
 }
+
+// A client that was refused does not lock the name while it is told so.
+func TestRefusedClientsHoldNoName(t *testing.T) {
+	t.Parallel()
+	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{RefusePublish: &rtmptest.StatusError{Code: "NetStream.Failed"}})
+	e := newEdge(t, nil, origin.Addr())
+	for i := range 3 { // and none of them hangs up
+		p, err := rtmptest.Publish(e.dial(t), rtmptest.PublishConfig{App: "live", Name: "x"})
+		defer p.Abort()
+		if got := statusCode(err); got != "NetStream.Failed" {
+			t.Errorf("client %d: %v", i+1, err)
+		}
+	}
+}

@@ -29,8 +29,12 @@ type refusal struct {
 func (r *refusal) Error() string { return string(r.stage) + ": " + r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-// reject tells a client that has asked why it is refused.
+// reject tells a client that has asked why it is refused. It holds no place and
+// no name meanwhile: an encoder that tries again at once must not hear that its
+// own name is taken.
 func (s *session) reject(p *rtmp.Pending, err error) error {
+	s.lease.Release()
+	s.srv.unclaim(s)
 	if delay := s.failed(err); delay > 0 {
 		s.detain(delay, p.Rejection(whatToSay(s.event.Action, err)))
 		return err
