@@ -365,3 +365,21 @@ func TestOnlyPublishersSendMedia(t *testing.T) {
 		}
 	}
 }
+
+// TestLegsDoNotPrintSecrets: whoever logs a whole leg by mistake does no harm.
+func TestLegsDoNotPrintSecrets(t *testing.T) {
+	rw := says(greeting().Connect("live?pass=SecretApp", "rtmp://h/live?SecretURL").Command(1, "publish", 2, nil, "SecretKey?t=SecretQuery"))
+	p, err := Accept(rw, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.Approve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{p, p.Request, &p.Request, c} {
+		if s := fmt.Sprintf("%v %+v %#v", v, v, v); strings.Contains(s, "Secret") {
+			t.Errorf("%T prints as %s", v, s)
+		}
+	}
+}
