@@ -21,6 +21,10 @@ import (
 // it has looked at the first.
 const lifetime = 40
 
+// noRate is for tests that look at the certificate all the time: they must not
+// use up what the authority, at the same address here, needs for its own look.
+const noRate = `connect_rate_per_ip = "0"`
+
 // pebble is Let's Encrypt's server for tests. It looks for the answers to its
 // challenges where the edge listens.
 type pebble struct {
@@ -166,7 +170,7 @@ func TestACME(t *testing.T) {
 			t.Parallel()
 			const domain = "live.edge.test"
 			origin, p, alice := startNginx(t), newPebble(t), newKey("alice")
-			e := startEdge(t, settings{Origin: origin.address(), Admin: "127.0.0.1:0", TLS: p.tls(t, source, domain)}, alice)
+			e := startEdge(t, settings{Origin: origin.address(), Admin: "127.0.0.1:0", TLS: p.tls(t, source, domain), Limits: noRate}, alice)
 			down := e.record(t, "an authority that is down", map[string]string{"msg": "no certificate from the authority; trying again", "domain": domain})
 			t.Log("an operator reads:", down["reason"], "/", down["cure"])
 			if c, err := e.dial(t); err == nil {
@@ -213,7 +217,7 @@ func TestACMEWithOBS(t *testing.T) {
 	const domain = "localhost" // a name that OBS can resolve
 	origin, p := startNginx(t), newPebble(t)
 	alice, bob := newKey("alice"), newKey("bob")
-	e := startEdge(t, settings{Origin: origin.address(), TLS: p.tls(t, "certmagic", domain)}, alice, bob)
+	e := startEdge(t, settings{Origin: origin.address(), TLS: p.tls(t, "certmagic", domain), Limits: noRate}, alice, bob)
 	p.run(t, e.port)
 	p.first(t, e, domain)
 
