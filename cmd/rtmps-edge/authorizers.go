@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -118,7 +119,24 @@ func (p *parts) buildAuthorizers(old *parts, log *logrus.Logger) error {
 			return err
 		}
 	}
+	for _, text := range p.tooMuch() {
+		log.Warn(text)
+	}
 	return nil
+}
+
+// tooMuch names the schemes whose keys for playing would also publish: those that
+// do not sign the action and are asked for both.
+func (p *parts) tooMuch() (list []string) {
+	c := p.cfg.Authz
+	both := slices.Contains(c.Publish, config.AuthorizerSigned) && slices.Contains(c.Play, config.AuthorizerSigned)
+	for _, m := range p.asked[config.AuthorizerSigned] {
+		s := m.it.(*authz.Signed)
+		if cfg := m.cfg.(authz.SignedConfig); both && len(cfg.Actions) != 1 && !s.BindsAction() {
+			list = append(list, fmt.Sprintf("a key of the scheme %q that was given to a player can also publish: give each action its own [[authz.signed]], with actions and other secrets", cfg.Scheme))
+		}
+	}
+	return list
 }
 
 // member takes over the authorizer of the same name and configuration, with its

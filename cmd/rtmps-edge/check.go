@@ -54,6 +54,9 @@ func check(cmd *cobra.Command, file string) error {
 	}
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "ok     %s\n", file)
+	for _, text := range p.tooMuch() {
+		fmt.Fprintf(w, "warn   %s\n", text)
+	}
 	faults := checkCertificates(w, cfg, p) + checkDomains(cmd.Context(), w, acmeDomains(cfg)) + checkOrigins(cmd.Context(), w, cfg)
 	switch {
 	case faults == 1:

@@ -173,9 +173,13 @@ func (t *Table) faulty(key string, n int) bool {
 // Add notes faults of another file that this one names.
 func (t *Table) Add(list fault.List) { t.doc.faults = append(t.doc.faults, list...) }
 
+// secretWords are parts of the keys whose values may be secrets, also when they
+// are misspelt.
+var secretWords = []string{"secr", "pas", "tok", "hash", "cred", "auth_key"}
+
 // shown gives the beginning of a value, or nothing where it may be a secret.
 func shown(key string, value any) string {
-	for _, word := range []string{"secret", "password", "token", "hash"} {
+	for _, word := range secretWords {
 		if strings.Contains(key, word) && !strings.HasSuffix(key, "_file") {
 			return ""
 		}
