@@ -99,6 +99,7 @@ var packages = map[string]string{
 	"xwininfo":       "x11-utils",
 	"unshare":        "util-linux",
 	"testssl":        "testssl.sh",
+	"openssl":        "openssl",
 	"pebble":         "pebble",
 	"chromium":       "chromium",
 	"sh":             "dash",

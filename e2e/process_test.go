@@ -60,10 +60,23 @@ func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: s
 // start runs cmd with all its output kept.
 func start(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
+	p := prepare(cmd)
+	p.launch(t)
+	return p
+}
+
+// prepare makes a process that does not run yet.
+func prepare(cmd *exec.Cmd) *process {
 	p := &process{name: filepath.Base(cmd.Path), cmd: cmd, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.out, &p.out
 	cmd.SysProcAttr = dieWithUs()
 	cmd.WaitDelay = patience // a grandchild may hold the output open
+	return p
+}
+
+func (p *process) launch(t testing.TB) {
+	t.Helper()
+	cmd := p.cmd
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", p.name, err)
 	}
@@ -81,7 +94,6 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 			t.Logf("---- %s said:\n%s", p.name, p.out.String())
 		}
 	})
-	return p
 }
 
 // startProgram runs an installed program.

@@ -34,6 +34,10 @@
 //	TLS_RSA_WITH_AES_128_CBC_SHA
 //	TLS_RSA_WITH_AES_256_CBC_SHA
 //
+// Signatures with SHA-1, which the handshakes of some TLS 1.2 clients that are
+// for Legacy need, crypto/tls has only where GODEBUG has tlssha1=1, for the
+// whole process: it is the program that sets it.
+//
 // 3DES, RC4 and the CBC suites with SHA-256 are in none: whoever knows them
 // knows one of the above. Which suite is used follows crypto/tls: an AEAD with
 // forward secrecy first, AES or ChaCha20 by what the machines are fast at.

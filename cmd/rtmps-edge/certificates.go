@@ -2,7 +2,9 @@ package main
 
 import (
 	"crypto/x509"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 
@@ -72,6 +74,24 @@ func place(cfg *config.Config, certs []tlsconf.Certificate, f tlsconf.Finding) f
 	n := slices.IndexFunc(certs, func(c tlsconf.Certificate) bool { return c.Name == f.Certificate })
 	return cfg.FaultOfCertificate(n, f.String())
 }
+
+// allowSHA1 has crypto/tls take SHA-1 in the signatures of TLS 1.2 handshakes,
+// or no longer. Clients that know nothing newer need it, and profile = "legacy"
+// is for these. Go has one switch for the whole process, so that nobody but who
+// chooses that profile lives with it: it holds for connections to rtmps://
+// origins and webhooks as well.
+func allowSHA1(c *config.Config) {
+	text := operatorsDebug
+	if c.NeedsTLS() && c.TLS.Profile == tlsconf.Legacy && !strings.Contains(text, "tlssha1=") {
+		text = strings.TrimPrefix(text+",tlssha1=1", ",")
+	}
+	if text != os.Getenv("GODEBUG") {
+		_ = os.Setenv("GODEBUG", text) // cannot fail: the text has no NUL
+	}
+}
+
+// operatorsDebug is what the process was started with.
+var operatorsDebug = os.Getenv("GODEBUG")
 
 // acmeDomains are those for which certificates are got by ACME.
 func acmeDomains(cfg *config.Config) []string {

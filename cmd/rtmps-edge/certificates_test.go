@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"rtmps-edge/config"
+	"rtmps-edge/tlsconf"
 )
 
 // ofFiles is an edge.toml with a certificate from files.
@@ -99,5 +102,34 @@ func TestDoubtfulCertificatesAreTold(t *testing.T) {
 	s.logs.wait(t, 1, "level=warning", "severity=error", "edge.toml:10: tls.certificate.cert", "has an incomplete chain", "append it")
 	if err := s.mustPublish("127.0.0.1:0", true).Stop(); err != nil { // who does not look can stream
 		t.Error(err)
+	}
+}
+
+// SHA-1 in TLS 1.2 comes and goes with the profile that needs it, and what the
+// operator has set stays as it is. Not parallel: there is one environment.
+func TestSHA1IsForLegacyAlone(t *testing.T) {
+	own := operatorsDebug
+	t.Cleanup(func() { operatorsDebug = own })
+	t.Setenv("GODEBUG", own) // puts it back
+	legacy, encoder := config.Default(), config.Default()
+	legacy.TLS.Profile = tlsconf.Legacy
+	plain := config.Default()
+	plain.TLS.Profile = tlsconf.Legacy
+	for _, c := range []*config.Config{legacy, encoder} {
+		c.Listeners = []config.Listener{{TLS: config.TLSRequired}}
+	}
+	for _, test := range []struct {
+		own, legacy string
+	}{{"", "tlssha1=1"}, {"madvdontneed=1", "madvdontneed=1,tlssha1=1"}, {"tlssha1=0", "tlssha1=0"}} {
+		operatorsDebug = test.own
+		for _, step := range []struct {
+			c    *config.Config
+			want string
+		}{{encoder, test.own}, {legacy, test.legacy}, {legacy, test.legacy}, {plain, test.own}, {legacy, test.legacy}, {encoder, test.own}} {
+			allowSHA1(step.c)
+			if got := os.Getenv("GODEBUG"); got != step.want {
+				t.Errorf("%q with %q, want %q", got, test.own, step.want)
+			}
+		}
 	}
 }

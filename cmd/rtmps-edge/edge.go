@@ -57,6 +57,7 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 	}
 	warnListeners(log, cfg)
 	e.tellCertificates(p)
+	allowSHA1(cfg)
 	e.steer.attach(e)
 	return e, nil
 }
@@ -192,6 +193,7 @@ func (e *edge) replace(cfg *config.Config) error {
 	}
 	setLog(e.log, cfg.Log)
 	p.replace(e.parts)
+	allowSHA1(cfg)
 	e.srv.SetPolicy(p.policy)
 	for _, l := range cfg.Listeners {
 		if e.listeners[l.Address] == nil {

@@ -232,8 +232,16 @@ func TestOffer(t *testing.T) {
 		CipherSuites:     []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA},
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
 	}))
-	const want = `server name "a.test"; versions 1.1, 1.2; suites ECDHE_RSA_WITH_RC4_128_SHA, RSA_WITH_AES_128_CBC_SHA; groups X25519, P256; protocols "h2"`
+	want := `server name "a.test"; versions 1.1, 1.2; suites ECDHE_RSA_WITH_RC4_128_SHA, RSA_WITH_AES_128_CBC_SHA; groups X25519, P256; protocols "h2"`
 	got := offer.String()
+	signatures := ""
+	if _, rest, ok := strings.Cut(got, "; signatures "); ok { // a list of Go's own, which it changes
+		signatures, _, _ = strings.Cut(rest, ";")
+		got = strings.Replace(got, "; signatures "+signatures, "", 1)
+	}
+	if !strings.Contains(signatures, "ECDSAWithP256AndSHA256, ") {
+		t.Errorf("signatures: %q", signatures)
+	}
 	if got != want && got != strings.Replace(want, "ECDHE_RSA_WITH_RC4_128_SHA, RSA_WITH_AES_128_CBC_SHA", "RSA_WITH_AES_128_CBC_SHA, ECDHE_RSA_WITH_RC4_128_SHA", 1) {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
@@ -260,6 +268,7 @@ func TestHostileOffer(t *testing.T) {
 	for i := range 30000 {
 		o.Suites = append(o.Suites, uint16(i))
 		o.Groups = append(o.Groups, tls.CurveID(i))
+		o.Signatures = append(o.Signatures, tls.SignatureScheme(i))
 		o.Protocols = append(o.Protocols, strings.Repeat("\n", 255))
 	}
 	got := o.String()

@@ -18,6 +18,7 @@ type Offer struct {
 	Versions   []uint16
 	Suites     []uint16
 	Groups     []tls.CurveID
+	Signatures []tls.SignatureScheme
 	Protocols  []string // application protocols
 }
 
@@ -51,11 +52,12 @@ func Record(chi *tls.ClientHelloInfo) {
 		Versions:   chi.SupportedVersions,
 		Suites:     chi.CipherSuites,
 		Groups:     chi.SupportedCurves,
+		Signatures: chi.SignatureSchemes,
 		Protocols:  chi.SupportedProtos,
 	}
 }
 
-// maxShown is how many suites, groups or protocols are told: the rest of a long
+// maxShown is how many suites, groups, signatures or protocols are told: the rest of a long
 // list explains nothing, and a client may send thousands.
 const maxShown = 24
 
@@ -74,6 +76,9 @@ func (o *Offer) String() string {
 	parts := []string{name, list("versions", versionNames(o.Versions)), list("suites", suiteNames(o.Suites))}
 	if len(o.Groups) > 0 {
 		parts = append(parts, list("groups", groupNames(o.Groups)))
+	}
+	if len(o.Signatures) > 0 {
+		parts = append(parts, list("signatures", signatureNames(o.Signatures)))
 	}
 	if len(o.Protocols) > 0 {
 		parts = append(parts, list("protocols", quoteAll(o.Protocols)))
@@ -132,6 +137,16 @@ func groupNames(groups []tls.CurveID) []string {
 	for _, g := range groups {
 		if !grease(uint16(g)) {
 			names = append(names, strings.TrimPrefix(g.String(), "Curve"))
+		}
+	}
+	return names
+}
+
+func signatureNames(schemes []tls.SignatureScheme) []string {
+	var names []string
+	for _, s := range schemes {
+		if !grease(uint16(s)) {
+			names = append(names, s.String())
 		}
 	}
 	return names
