@@ -105,10 +105,15 @@ func (b *bench) turn(s scenario, k kind, peers map[string]*peer, t *table, round
 		peers[k.name] = p
 	}
 	var values []float64
-	err = b.quiet.watch(p, func() error {
+	once := func() error {
 		values, err = s.once(b, p, round)
 		return errors.Join(err, p.alive())
-	})
+	}
+	if s.fresh { // it cannot be repeated, and others do not disturb it
+		err = once()
+	} else {
+		err = b.quiet.watch(p, once)
+	}
 	if err != nil {
 		return fmt.Errorf("%w; its last words: %s", err, p.lastWords())
 	}

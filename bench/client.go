@@ -17,6 +17,7 @@ type client struct {
 	r       *chunkReader
 	w       *chunkWriter
 	msid    uint32
+	stream  *stream // at the origin, where the scenario looks at it
 }
 
 // dial connects and shakes hands: TLS, unless config is nil, then RTMP.

@@ -15,8 +15,7 @@ var idle = scenario{
 	rounds: 2,
 	fresh:  true,
 	columns: []column{
-		{name: "KiB/connection", verb: "%.1f", ratio: true},
-		{name: "connections", verb: "%.0f"},
+		{name: "RSS KiB/connection", verb: "%.1f", ratio: true},
 	},
 	once: idleOnce,
 }
@@ -28,59 +27,79 @@ var stalled = scenario{
 	fresh:  true,
 	columns: []column{
 		{name: "RSS KiB/connection", verb: "%.0f", ratio: true},
-		{name: "and in the kernel KiB", verb: "%.0f"},
+		{name: "queued in the kernel KiB", verb: "%.0f"},
 	},
 	once: stalledOnce,
 }
 
-// idleOnce compares the resident memory before and with the publishers.
+// idleOnce compares the resident memory with few and with many publishers: the
+// difference is theirs alone, whatever the process itself needs.
 func idleOnce(b *bench, p *peer, round int) ([]float64, error) {
-	n := b.pick(500, 150)
+	few, many := b.pick(100, 50), b.pick(600, 200)
 	b.origin.setBuffer(4 << 10)
 	defer b.origin.setBuffer(originBuffer)
-	before, err := b.baseline(p)
+	first, err := b.idlers(p, few)
+	defer closeAll(first)
 	if err != nil {
 		return nil, err
 	}
-	list, err := b.publishers(p, n, nil)
-	defer closeAll(list)
+	before, err := readRSS(p.pid())
 	if err != nil {
 		return nil, err
+	}
+	rest, err := b.idlers(p, many-few)
+	defer closeAll(rest)
+	if err != nil {
+		return nil, err
+	}
+	after, err := readRSS(p.pid())
+	err = errors.Join(err, allAlive(first), allAlive(rest))
+	return []float64{float64(after-before) / 1024 / float64(many-few)}, err
+}
+
+// idlers connects n publishers, lets each send a second of media, and waits.
+func (b *bench) idlers(p *peer, n int) ([]*client, error) {
+	list, err := b.publishers(p, n, nil)
+	if err != nil {
+		return list, err
 	}
 	for _, c := range list {
 		if err := c.aSecond(); err != nil {
-			return nil, err
+			return list, err
 		}
 	}
-	time.Sleep(time.Duration(b.pick(5000, 3000)) * time.Millisecond)
-	after, err := readRSS(p.pid())
-	return []float64{float64(after-before) / 1024 / float64(n), float64(n)}, err
-}
-
-// baseline is what the process needs after it has served one publisher.
-func (b *bench) baseline(p *peer) (int64, error) {
-	if err := b.setupOne(p, b.name()); err != nil {
-		return 0, err
-	}
-	time.Sleep(500 * time.Millisecond)
-	return readRSS(p.pid())
+	time.Sleep(time.Duration(b.pick(5000, 2000)) * time.Millisecond)
+	return list, nil
 }
 
 // publishers connects n of them, the origin's side behind gate.
 func (b *bench) publishers(p *peer, n int, gate chan struct{}) (list []*client, err error) {
 	for range n {
 		name := b.name()
-		b.origin.expect(name, &stream{gate: gate})
+		s := b.origin.expect(name, &stream{gate: gate})
 		c, err := dial(p.addr, b.tls)
 		if err != nil {
 			return list, err
 		}
+		c.stream = s
 		list = append(list, c)
 		if err := c.publish(name); err != nil {
 			return list, err
 		}
 	}
 	return list, nil
+}
+
+// allAlive makes sure that those who were counted are still there.
+func allAlive(list []*client) error {
+	for _, c := range list {
+		select {
+		case <-c.stream.ended:
+			return errors.New("a publisher was thrown out")
+		default:
+		}
+	}
+	return nil
 }
 
 func closeAll(list []*client) {
@@ -101,18 +120,36 @@ func (c *client) aSecond() error {
 	return nil
 }
 
+// stalledOnce compares likewise.
 func stalledOnce(b *bench, p *peer, round int) ([]float64, error) {
-	n := b.pick(50, 20)
-	before, err := b.baseline(p)
+	few, many := b.pick(10, 5), b.pick(50, 20)
+	gate := make(chan struct{})
+	defer close(gate)
+	first, err := b.stuck(p, few, gate)
+	defer closeAll(first)
 	if err != nil {
 		return nil, err
 	}
-	gate := make(chan struct{})
-	defer close(gate)
-	list, err := b.publishers(p, n, gate)
-	defer closeAll(list)
+	before, err := heldBy(p.pid())
 	if err != nil {
 		return nil, err
+	}
+	rest, err := b.stuck(p, many-few, gate)
+	defer closeAll(rest)
+	if err != nil {
+		return nil, err
+	}
+	after, err := heldBy(p.pid())
+	err = errors.Join(err, allAlive(first), allAlive(rest))
+	each := func(bytes int64) float64 { return float64(bytes) / 1024 / float64(many-few) }
+	return []float64{each(after.rss - before.rss), each(after.queued - before.queued)}, err
+}
+
+// stuck connects n publishers and lets them send until nothing more is taken.
+func (b *bench) stuck(p *peer, n int, gate chan struct{}) ([]*client, error) {
+	list, err := b.publishers(p, n, gate)
+	if err != nil {
+		return list, err
 	}
 	var wg sync.WaitGroup
 	errs := make(chan error, n)
@@ -123,17 +160,19 @@ func stalledOnce(b *bench, p *peer, round int) ([]float64, error) {
 	for range list {
 		err = errors.Join(err, <-errs)
 	}
-	if err != nil {
-		return nil, err
-	}
 	time.Sleep(time.Second)
-	after, err := readRSS(p.pid())
-	if err != nil {
-		return nil, err
+	return list, err
+}
+
+// held is what a process holds: itself, and the kernel in its sockets.
+type held struct{ rss, queued int64 }
+
+func heldBy(pid int) (h held, err error) {
+	if h.rss, err = readRSS(pid); err != nil {
+		return h, err
 	}
-	queued, err := queuedBytes(p.pid())
-	each := func(bytes int64) float64 { return float64(bytes) / 1024 / float64(n) }
-	return []float64{each(after - before), each(queued)}, err
+	h.queued, err = queuedBytes(pid)
+	return h, err
 }
 
 // untilStuck sends until nothing was taken for a second.
