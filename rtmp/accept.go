@@ -51,15 +51,13 @@ func AcceptIf(rw io.ReadWriter, lim Limits, judge func(Request) *StatusError) (*
 		return nil, err
 	}
 	a := &acceptor{c: c, judge: judge}
-	for a.req.Action == "" {
-		m, err := c.nextMessage()
-		if err == nil {
-			err = a.message(m)
-		}
-		if err != nil {
-			c.in.Release()
-			return nil, err
-		}
+	err := a.untilAsked()
+	if e := c.flush(); err == nil {
+		err = e
+	}
+	if err != nil {
+		c.in.Release()
+		return nil, err
 	}
 	return &Pending{a.req, c}, nil
 }
@@ -105,6 +103,20 @@ type acceptor struct {
 	commands  int
 	creates   int
 	req       Request
+}
+
+// untilAsked leads it. Answers may be left in the queue.
+func (a *acceptor) untilAsked() error {
+	for a.req.Action == "" {
+		m, err := a.c.nextMessage()
+		if err == nil {
+			err = a.message(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *acceptor) message(m message) error {
@@ -170,7 +182,7 @@ func (a *acceptor) connect(call call) error {
 			return a.refuse(call.txn, refused)
 		}
 	}
-	return a.c.send(a.welcome(call.txn, enhanced)...)
+	return a.c.queue(a.welcome(call.txn, enhanced)...)
 }
 
 // refuse answers connect with an error. No chunk size is set before it: OBS
@@ -178,7 +190,7 @@ func (a *acceptor) connect(call call) error {
 // the connect's own number, and crashes on an empty description.
 func (a *acceptor) refuse(txn float64, e *StatusError) error {
 	said := status("error", e.Code, e.Description)
-	if err := a.c.send(command("_error", txn, nil, said)); err != nil {
+	if err := a.c.queue(command("_error", txn, nil, said)); err != nil {
 		return err
 	}
 	return e
@@ -247,7 +259,7 @@ func (a *acceptor) command(call call) error {
 			return breach("createStream more than %d times", maxCreateStream)
 		}
 		a.c.msid = 1
-		return a.c.send(command("_result", call.txn, nil, 1))
+		return a.c.queue(command("_result", call.txn, nil, 1))
 	case "releaseStream", "FCPublish", "FCUnpublish", "FCSubscribe", "getStreamLength":
 		if err := a.c.sameName(call); err != nil {
 			return err
@@ -255,7 +267,7 @@ func (a *acceptor) command(call call) error {
 		if call.txn == 0 {
 			return nil
 		}
-		return a.c.send(command("_result", call.txn, nil))
+		return a.c.queue(command("_result", call.txn, nil))
 	case "deleteStream", "closeStream":
 		return ErrFinished
 	case "_result", "_error", "onStatus":
@@ -264,7 +276,7 @@ func (a *acceptor) command(call call) error {
 	if call.txn == 0 {
 		return nil
 	}
-	return a.c.send(command("_error", call.txn, nil,
+	return a.c.queue(command("_error", call.txn, nil,
 		status("error", "NetConnection.Call.Failed", "This command is not served.")))
 }
 

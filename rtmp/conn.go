@@ -204,7 +204,9 @@ func (c *Conn) nextMessage() (message, error) {
 	for {
 		p, ok, err := c.rd.next(&c.in)
 		if err == nil && !ok {
-			err = c.fill()
+			if err = c.flush(); err == nil {
+				err = c.fill()
+			}
 		}
 		if err != nil {
 			return message{}, err
@@ -320,10 +322,32 @@ func (c *Conn) userControl(p []byte) error {
 	return nil // the others are news of the peer's own leg
 }
 
-// send writes whole messages with one write.
+// send writes whole messages with one write, behind those that were queued.
 func (c *Conn) send(messages ...message) error {
 	c.w.mu.Lock()
 	defer c.w.unlock()
+	c.gather(messages)
+	return c.w.flush()
+}
+
+// queue leaves messages to the next send or flush. Clients ask for several
+// things at once, and hear the answers at once.
+func (c *Conn) queue(messages ...message) error {
+	c.w.mu.Lock()
+	defer c.w.unlock()
+	c.gather(messages)
+	return c.w.err
+}
+
+// flush writes what was queued.
+func (c *Conn) flush() error {
+	c.w.mu.Lock()
+	defer c.w.unlock()
+	return c.w.flush()
+}
+
+// gather needs c.w.mu.
+func (c *Conn) gather(messages []message) {
 	for _, m := range messages {
 		msid := uint32(0)
 		if m.time == onStream {
@@ -334,7 +358,6 @@ func (c *Conn) send(messages ...message) error {
 			c.w.chunk = binary.BigEndian.Uint32(m.payload)
 		}
 	}
-	return c.w.flush()
 }
 
 // onStream in the time field of a message to send puts it on the leg's message

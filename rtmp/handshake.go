@@ -3,6 +3,7 @@ package rtmp
 import (
 	"crypto/rand"
 	"io"
+	"sync"
 )
 
 // SPEC §5.2: C0 and S0 are one byte, the other parts 1536.
@@ -26,14 +27,28 @@ func (c *Conn) acceptHandshake() error {
 	if err != nil {
 		return err
 	}
-	reply := make([]byte, 0, 1+2*handshakeSize)
-	reply = append(reply, version)
-	reply = appendRandom(reply)
-	reply = append(reply, c0c1[1:]...) // S2 echoes C1
-	if _, err := c.rw.Write(reply); err != nil {
+	if err := c.greet(c0c1[1:]); err != nil { // S2 echoes C1
 		return err
 	}
 	return c.skip(handshakeSize)
+}
+
+// handshake has room for all that one side says at once.
+type handshake [1 + 2*handshakeSize]byte
+
+var handshakes = sync.Pool{New: func() any { return new(handshake) }}
+
+// greet writes the version, C1 or S1 in the simple form (time and version zero,
+// the rest random), and what follows.
+func (c *Conn) greet(more []byte) error {
+	b := handshakes.Get().(*handshake)
+	defer handshakes.Put(b)
+	b[0] = version
+	clear(b[1:9])
+	_, _ = rand.Read(b[9 : 1+handshakeSize]) // never fails
+	n := 1 + handshakeSize + copy(b[1+handshakeSize:], more)
+	_, err := c.rw.Write(b[:n])
+	return err
 }
 
 // refuseVersion says what was taken for C0.
@@ -52,8 +67,7 @@ func refuseVersion(c0 byte) error {
 // openHandshake is the client's side, in the simple form that every origin
 // takes. first is sent together with C2.
 func (c *Conn) openHandshake(first []byte) error {
-	c0c1 := append(make([]byte, 0, 1+handshakeSize), version)
-	if _, err := c.rw.Write(appendRandom(c0c1)); err != nil {
+	if err := c.greet(nil); err != nil {
 		return err
 	}
 	s0, err := c.peekByte()
@@ -73,14 +87,6 @@ func (c *Conn) openHandshake(first []byte) error {
 	}
 	_, err = c.rw.Write(c2)
 	return err
-}
-
-// appendRandom appends C1 or S1: time and version zero, the rest random.
-func appendRandom(b []byte) []byte {
-	n := len(b)
-	b = append(b, make([]byte, handshakeSize)...)
-	_, _ = rand.Read(b[n+8:]) // never fails
-	return b
 }
 
 // peekByte waits for the first byte.

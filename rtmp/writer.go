@@ -145,7 +145,7 @@ func (w *writer) write() {
 	if w.err == nil {
 		w.err = w.writeOut(s)
 	}
-	clear(s.slices[:]) // no payload may be kept alive by the pool
+	clear(s.out) // no payload may be kept alive by the pool
 	scratches.Put(s)
 }
 
