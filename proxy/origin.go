@@ -226,12 +226,11 @@ func (o *Origin) tlsConfig(host string) *tls.Config {
 
 // target is what the origin is asked for, in the edge's own words.
 func (o *Origin) target(server string, who ends, g authz.Grant, r rtmp.Request) rtmp.Target {
-	url := o.TcURL
-	if url == "" {
-		url = "rtmp://{server}/{app}"
+	url := "rtmp://" + server + "/" + g.App
+	if o.TcURL != "" {
+		host, _, _ := net.SplitHostPort(server)
+		url = strings.NewReplacer("{server}", server, "{app}", g.App, "{name}", g.Name, "{host}", host).Replace(o.TcURL)
 	}
-	host, _, _ := net.SplitHostPort(server)
-	url = strings.NewReplacer("{server}", server, "{app}", g.App, "{name}", g.Name, "{host}", host).Replace(url)
 	name := o.ClientIP.nameAtOrigin(g.Name, who.client.Addr())
 	return rtmp.Target{Action: r.Action, App: g.App, Name: name, TcURL: url, Mode: r.Mode,
 		Enhanced: r.Enhanced, ChunkSize: o.ChunkSize, MessageSize: o.MessageSize, DropEmpty: o.DropEmpty}

@@ -65,10 +65,11 @@ type watched struct {
 func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	s.deadline(0)
 	ctx, cancel := context.WithCancel(context.Background())
-	old := s.cancel
 	s.mu.Lock()
-	s.ctx, s.cancel = ctx, both(cancel, old)
+	endSetup := s.cancel
+	s.ctx, s.cancel = ctx, cancel
 	s.mu.Unlock()
+	endSetup() // its contexts would be kept as long as the stream
 	now := time.Now()
 	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, lease: s.lease, since: now, asked: now, question: s.asked}
 	r.heard.Store(now.UnixNano())
