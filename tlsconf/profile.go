@@ -55,7 +55,11 @@ var keyExchanges = []tls.CurveID{
 
 // config returns what p means, with no certificate.
 func (p Profile) config() *tls.Config {
-	c := &tls.Config{CurvePreferences: slices.Clone(keyExchanges)}
+	c := &tls.Config{
+		CurvePreferences: slices.Clone(keyExchanges),
+		// Small records at first serve browsers; here they only make two writes out of one.
+		DynamicRecordSizingDisabled: true,
+	}
 	switch p {
 	case Modern:
 		c.MinVersion = tls.VersionTLS13
