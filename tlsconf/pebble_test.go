@@ -64,6 +64,7 @@ type pebbleConfig struct {
 	PrivateKey                     string            `json:"privateKey"`
 	HTTPPort                       int               `json:"httpPort"`
 	TLSPort                        int               `json:"tlsPort"`
+	OCSPResponderURL               string            `json:"ocspResponderURL,omitempty"`
 	ExternalAccountBindingRequired bool              `json:"externalAccountBindingRequired"`
 	ExternalAccountMACKeys         map[string]string `json:"externalAccountMACKeys,omitempty"`
 	CertificateValidityPeriod      int               `json:"certificateValidityPeriod,omitempty"`

@@ -240,3 +240,31 @@ func TestSelfSignedAuthorityRenewal(t *testing.T) {
 		}
 	})
 }
+
+// The authorities of clients are read again when their file changes, without a
+// reload: a self-signed certificate is often kept for years.
+func TestSelfSignedFollowsClientAuthorities(t *testing.T) {
+	log, said := logger()
+	next, err := newAuthority(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(t.TempDir(), "clients.pem")
+	put(t, bundle, encodePEM(typeCertificate, testAuthority().Certificate[0]))
+	s := selfSigned(t, SelfSignedConfig{Options: Options{ClientAuth: Required, ClientCA: bundle, Log: log}, Names: []string{"a.test"}})
+	config := s.TLSConfig()
+	old, now := clientWith(clientCertificate(t, testAuthority())), clientWith(clientCertificate(t, next))
+	old.InsecureSkipVerify, now.InsecureSkipVerify = true, true // who the server is, is not what this is about
+	watching(t, s.Watch)
+	if shake(t, config, old).serverErr != nil || shake(t, config, now).serverErr == nil {
+		t.Fatal("the first authority does not hold")
+	}
+	put(t, bundle, encodePEM(typeCertificate, next.Certificate[0]))
+	until(t, "the next authority", func() bool { return shake(t, config, now).serverErr == nil })
+	if shake(t, config, old).serverErr == nil {
+		t.Error("a client is believed whose authority is not any more")
+	}
+	if !strings.Contains(said.String(), "the authorities of clients were read again") {
+		t.Error(said)
+	}
+}
