@@ -44,7 +44,7 @@ func (h *hub) observe(e proxy.Event) {
 		h.accepted.Add(1)
 	}
 	name, ok := names[e.Kind]
-	if !ok {
+	if !ok || e.Expected() {
 		return
 	}
 	out := eventOf(name, e)

@@ -23,6 +23,8 @@ func TestTheHubKeepsTheLatest(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	_, more := h.since(0, 10)
+	h.observe(proxy.Event{Kind: proxy.Refused, Reason: proxy.ReasonLogin})
+	h.observe(proxy.Event{Kind: proxy.Accepted})
 	for range hubSize + 5 {
 		h.observe(longEvent)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rtmps-edge/authz"
+	"rtmps-edge/internal/hello"
 	"rtmps-edge/ratelimit"
 )
 
@@ -100,6 +101,13 @@ type Event struct {
 
 	// Banned. Only Kind, Time, Client and this are set.
 	Ban ratelimit.Ban
+}
+
+// Expected reports whether a refusal is a step of something that goes well, and
+// nothing that an operator is told of: the rounds of a login, and a certificate
+// authority that looks for the answer to its challenge.
+func (e *Event) Expected() bool {
+	return e.Kind == Refused && (e.Reason == ReasonLogin || e.Reason == string(hello.Answered))
 }
 
 // Took is how long the stages of a session's setup took. Zero: not reached.
