@@ -1,18 +1,17 @@
 package config
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
+
+	"github.com/sirupsen/logrus"
 
 	"rtmps-edge/admin"
 	"rtmps-edge/internal/readfile"
 	"rtmps-edge/internal/secret"
 	"rtmps-edge/internal/tomlfile"
+	"rtmps-edge/notify"
 )
-
-// maxToken is the largest token file, in bytes.
-const maxToken = 4 << 10
 
 // Admin says where the edge is steered from, and who may.
 type Admin struct {
@@ -27,11 +26,7 @@ func (c *Config) readAdmin(t *tomlfile.Table) {
 
 func (a *Admin) read(t *tomlfile.Table) {
 	t.String("listen", &a.Listen)
-	file := ""
-	t.File("token_file", &file)
-	if file != "" {
-		a.readToken(t, file)
-	}
+	a.readToken(t)
 	if a.Listen == "" {
 		return
 	}
@@ -41,24 +36,24 @@ func (a *Admin) read(t *tomlfile.Table) {
 	}
 	a.Listen = absolute(t, a.Listen)
 	resolved, err := Resolve(a.Listen)
-	if err == nil && !admin.Private(resolved) && file == "" {
+	if err == nil && !admin.Private(resolved) && !t.Has("token_file") && a.Token.Empty() {
 		t.Fault("listen", "can be reached from other machines, and must not be without a token_file: make one with \"openssl rand -hex 32 > admin.token\"")
 	}
 }
 
-func (a *Admin) readToken(t *tomlfile.Table, file string) {
-	b, err := readfile.Read(file, maxToken)
-	if err != nil {
-		return // t.File has told
+func (a *Admin) readToken(t *tomlfile.Table) {
+	t.Secret("token", &a.Token)
+	key, token := "token_file", a.Token.Reveal()
+	if t.Has("token") {
+		key = "token"
 	}
-	token := string(bytes.TrimSpace(b))
 	switch {
+	case token == "":
 	case len(token) < admin.MinToken:
-		t.Fault("token_file", fmt.Sprintf("must hold a token of at least %d characters: make one with \"openssl rand -hex 32 > admin.token\"", admin.MinToken))
+		t.Fault(key, fmt.Sprintf("must hold a token of at least %d characters: make one with \"openssl rand -hex 32 > admin.token\"", admin.MinToken))
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		t.Fault("token_file", "must hold one token, of letters, digits and signs without spaces")
+		t.Fault(key, "must hold one token, of letters, digits and signs without spaces")
 	}
-	a.Token = secret.New(token)
 }
 
 // AdminOf returns where the edge that runs with file is steered from, whatever
@@ -77,4 +72,18 @@ func AdminOf(file string) (Admin, error) {
 	a.read(table)
 	table.End()
 	return a, t.Err()
+}
+
+// readNotify reads one [[notify]].
+func (c *Config) readNotify(t *tomlfile.Table) {
+	n := notify.Config{Events: []string{notify.StreamStarted, notify.StreamEnded}, Dialect: notify.Native}
+	t.String("url", &n.URL)
+	t.Strings("events", &n.Events)
+	tomlfile.OneOf(t, "dialect", &n.Dialect, notify.Dialects()...)
+	t.Secret("secret", &n.Secret)
+	readBundle(t, "ca", &n.CA)
+	t.End()
+	_, err := notify.New(n, notify.Options{Log: logrus.New()})
+	t.Adopt(err)
+	c.Notify = append(c.Notify, n)
 }

@@ -14,6 +14,7 @@ import (
 	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/readfile"
 	"rtmps-edge/internal/tomlfile"
+	"rtmps-edge/notify"
 	"rtmps-edge/proxy"
 	"rtmps-edge/ratelimit"
 	"rtmps-edge/rtmp"
@@ -34,6 +35,7 @@ type Config struct {
 	Authz     Authz
 	Limits    proxy.Limits
 	Admin     Admin
+	Notify    []notify.Config
 	// Dialed are the names by which clients are known to reach the edge.
 	Dialed []Dialed
 

@@ -89,7 +89,7 @@ func TestDocumentedDefaults(t *testing.T) {
 // Every key that is read is documented, and nothing else is. The keys that are
 // read are those that each table's fault for an unknown key lists.
 func TestEveryKeyIsDocumented(t *testing.T) {
-	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[tls.acme]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[authz.password]", "[authz.certificate]", "[authz.webhook]", "[authz.jwt]", "[[authz.signed]]", "[limits]", "[admin]"}
+	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[tls.acme]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[authz.password]", "[authz.certificate]", "[authz.webhook]", "[authz.jwt]", "[[authz.signed]]", "[limits]", "[admin]", "[[notify]]"}
 	text := ""
 	for _, table := range tables {
 		text += table + "\nnot-a-key = 1\n"
@@ -412,6 +412,8 @@ func TestAdmin(t *testing.T) {
 		{`listen = "nowhere"`, "", "admin.listen", "must be host:port"},
 		{"token_file = \"token\"", "short", "admin.token_file", "at least 16"},
 		{"token_file = \"token\"", "two words of some length", "admin.token_file", "one token"},
+		{"token = \"0123456789abcdef\"", "", "", ""},
+		{"token = \"tiny\"", "", "admin.token", "at least 16"},
 		{"token_file = \"none\"", "", "admin.token_file", "there is no such file"},
 	} {
 		file := write(t, map[string]string{"edge.toml": least + "[admin]\n" + c.text + "\n", "token": c.token})
@@ -420,7 +422,7 @@ func TestAdmin(t *testing.T) {
 		if c.key == "" {
 			if err != nil || err2 != nil {
 				t.Errorf("%s: %v, %v", c.text, err, err2)
-			} else if cfg.Admin.Listen != admin.Listen || !cfg.Admin.Token.Equal(admin.Token) || c.token != "" && admin.Token.Reveal() != token || strings.Contains(admin.Listen, "unix:run") {
+			} else if cfg.Admin.Listen != admin.Listen || !cfg.Admin.Token.Equal(admin.Token) || strings.Contains(c.text, "token") && admin.Token.Reveal() != token || strings.Contains(admin.Listen, "unix:run") {
 				t.Errorf("%s: %+v, %+v", c.text, cfg.Admin, admin)
 			}
 			continue
@@ -428,7 +430,7 @@ func TestAdmin(t *testing.T) {
 		for _, err := range []error{err, err2} {
 			if err == nil || !strings.Contains(err.Error(), c.key) || !strings.Contains(err.Error(), c.problem) {
 				t.Errorf("%s: %v", c.text, err)
-			} else if strings.Contains(err.Error(), "short") || strings.Contains(err.Error(), "two words") {
+			} else if strings.Contains(err.Error(), "short") || strings.Contains(err.Error(), "tiny") || strings.Contains(err.Error(), "two words") {
 				t.Errorf("the token is told: %v", err)
 			}
 		}
@@ -464,5 +466,18 @@ func TestPlacesOfCertificates(t *testing.T) {
 	c = load(t, least+"[tls]\nsource = \"autocert\"\n[tls.acme]\nstorage = \".\"\ndomains = [\"a.test\"]\n")
 	if got := filepath.Base(c.FaultOfCertificate(0, "x").String()); got != "edge.toml:9: tls.acme.domains: x" {
 		t.Error(got)
+	}
+}
+
+func TestNotify(t *testing.T) {
+	c := load(t, least+"[[notify]]\nurl = \"http://127.0.0.1:1/\"\n[[notify]]\nurl = \"https://x.example/?token=y\"\nevents = [\"banned\"]\nsecret = \"s\"\n")
+	if n := c.Notify; len(n) != 2 || len(n[0].Events) != 2 || n[0].Dialect != "native" || n[1].Events[0] != "banned" || n[1].Secret.Reveal() != "s" {
+		t.Errorf("%+v", n)
+	}
+	_, err := Load(write(t, map[string]string{"edge.toml": least + "[[notify]]\n[[notify]]\nurl = \"ftp://secret@x\"\nevents = [\"refused\", \"all\"]\ndialect = \"srs\"\nsecret = \"very-secret\"\n"}))
+	for _, want := range []string{"notify.url: must be an http or https URL", "notify.events = \"refused\": can be told in the native dialect only", "notify.events = \"all\"", "notify.secret"} {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret@") || strings.Contains(err.Error(), "very-secret") {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
 	}
 }

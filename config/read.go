@@ -41,7 +41,10 @@ func (c *Config) read(t *tomlfile.Table) {
 	c.readAuthz(t.Table("authz"))
 	c.readLimits(t.Table("limits"))
 	c.readAdmin(t.Table("admin"))
-	t.NotBuilt("cluster", "notify")
+	for _, n := range t.Tables("notify") {
+		c.readNotify(n)
+	}
+	t.NotBuilt("cluster")
 	t.End()
 	c.readWhole(t)
 }

@@ -162,7 +162,7 @@ func check(cfg Config) (u *url.URL, roots *x509.CertPool, err error) {
 		}
 	}
 	if !cfg.Secret.Empty() && cfg.Dialect != Native {
-		faults.Add(fault.Fault{Key: "secret_file", Problem: "signs in the native dialect only"})
+		faults.Add(fault.Fault{Key: "secret", Problem: "signs in the native dialect only"})
 	}
 	if len(cfg.CA) > 0 {
 		roots = x509.NewCertPool()

@@ -441,7 +441,7 @@ func TestFaultsAreFound(t *testing.T) {
 		{Config{URL: "http://user:password@"}, "url"},
 		{Config{URL: "http://x", Dialect: "other", Events: []string{"nothing"}}, "dialect events"},
 		{Config{URL: "http://x", Dialect: SRS, Events: []string{Banned, Refused, StreamEnded}}, "events events"},
-		{Config{URL: "http://x", Dialect: Nginx, Secret: secret.New("s")}, "secret_file"},
+		{Config{URL: "http://x", Dialect: Nginx, Secret: secret.New("s")}, "secret"},
 		{Config{URL: "https://x", CA: []byte("no PEM")}, "ca"},
 	} {
 		_, err := New(c.cfg, Options{Log: logrus.New()})

@@ -38,6 +38,7 @@ func (list observers) Observe(e proxy.Event) {
 type steering struct {
 	admin   *admin.Admin
 	metrics *metrics.Metrics
+	notify  notifiers
 
 	first net.Listener // opened, and not served yet
 
@@ -62,7 +63,7 @@ func newSteering(e *edge) *steering {
 
 // attach makes the Server that is told of, and tells.
 func (s *steering) attach(e *edge) {
-	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: e.parts.policy, Log: e.log, Observer: observers{newLogObserver(e.log), s.metrics, s.admin}})
+	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: e.parts.policy, Log: e.log, Observer: observers{newLogObserver(e.log), s.metrics, s.admin, &s.notify}})
 	s.admin.Attach(e.srv)
 	s.metrics.Pull(metrics.Source{Server: e.srv, Certificates: func() map[string]time.Time { return expiries(e.certificates()) }})
 }

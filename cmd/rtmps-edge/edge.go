@@ -43,6 +43,10 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	told, err := e.steer.notify.build(e, cfg.Notify)
+	if err != nil {
+		return nil, err
+	}
 	e.parts = p
 	if e.listeners, err = e.open(cfg); err != nil {
 		p.stop()
@@ -55,6 +59,7 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 		p.stop()
 		return nil, err
 	}
+	e.steer.notify.use(e, told)
 	warnListeners(log, cfg)
 	e.tellCertificates(p)
 	allowSHA1(cfg)
@@ -178,6 +183,10 @@ func (e *edge) replace(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	told, err := e.steer.notify.build(e, cfg.Notify)
+	if err != nil {
+		return err
+	}
 	listeners, err := e.open(cfg)
 	if err != nil {
 		return err
@@ -211,6 +220,7 @@ func (e *edge) replace(cfg *config.Config) error {
 	warnListeners(e.log, cfg)
 	e.tellCertificates(p)
 	e.steer.use(e, cfg.Admin, ln)
+	e.steer.notify.use(e, told)
 	p.start()
 	e.serving.Go(func() { warnOfCertificates(e.log, cfg, p) })
 	e.cfg, e.parts, e.listeners = cfg, p, listeners
@@ -262,6 +272,7 @@ func (e *edge) drain(ctx context.Context) {
 	}
 	e.parts.stop()
 	e.steer.close()
+	e.steer.notify.close(e)
 	e.serving.Wait()
 	e.log.Info("stopped")
 }
