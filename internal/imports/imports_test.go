@@ -41,9 +41,10 @@ var table = map[string][]string{
 	"config":         {"rtmp", "authz", "ratelimit", "tlsconf", "proxy", "metrics", "notify", "admin"},
 	"cmd/rtmps-edge": anything,
 	// They run the whole program against others, and are no part of it.
-	"e2e":      anything,
-	"bench":    anything,
-	"examples": anything,
+	"e2e":       anything,
+	"bench":     anything,
+	"examples":  anything,
+	"packaging": internalOnly,
 	// The files in the root are tests of what lies there, as edge.toml.
 	".": anything,
 }
