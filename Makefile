@@ -3,8 +3,10 @@
 # make bench   CPU and memory beside nginx, HAProxy and stunnel, in one run
 # make build   the program, ./rtmps-edge
 # make man     its man pages, in dist/man
+# make deb     the Debian package for this machine, in dist
+# make release archives and packages for amd64 and arm64, with checksums and bills of materials, in dist
 
-.PHONY: build man demo test short lint deps bench
+.PHONY: build man deb release demo test short lint deps bench
 
 build:
 	go build -trimpath -o rtmps-edge ./cmd/rtmps-edge
@@ -13,6 +15,13 @@ build:
 man:
 	@mkdir -p dist/man
 	@go test -count=1 -run '^TestManPages$$' ./cmd/rtmps-edge -args -man '$(CURDIR)/dist/man'
+
+# The same commit and the same Go give the same bytes: packaging/build.sh.
+deb:
+	@packaging/build.sh deb dist
+
+release:
+	@packaging/build.sh all dist
 
 demo:
 	@go run ./cmd/rtmps-edge demo
