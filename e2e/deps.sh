@@ -15,6 +15,7 @@ packages=(
   obs-studio libgl1-mesa-dri xvfb x11-utils ca-certificates
   pebble testssl.sh openssl
   chromium
+  systemd systemd-container man-db git
 )
 
 # Interpreters, for the recipes of the documentation: any will do.
