@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -209,6 +210,38 @@ func TestMutualTLS(t *testing.T) {
 	cert, key := ca(t).issueClient(t, "studio-1")
 	publishFFmpeg(t, e.url(), alice.text, "-cert_file", cert, "-key_file", key)
 	published(t, origin, "live/"+alice.name)
+}
+
+// A certificate says who an encoder is, and its entry what it may publish. An
+// entry that is taken out takes the stream with it.
+func TestCertificatesAreCredentials(t *testing.T) {
+	t.Parallel()
+	origin := startNginx(t)
+	e := prepareEdge(t, settings{Origin: origin.address(), Publish: `"certificate"`, Clients: "client_auth = \"required\"\nclient_ca = \"clients.crt\""})
+	writeFile(t, filepath.Join(e.dir, "clients.crt"), string(ca(t).pem))
+	const entry = "[[certificate]]\ncn = %q\nactions = [\"publish\"]\napp = \"live\"\nnames = [%q]\n"
+	two := fmt.Sprintf(entry, "studio-2", "studio-2-*")
+	writeFile(t, filepath.Join(e.dir, "certificates.toml"), fmt.Sprintf(entry, "studio-1", "studio-1-*")+two)
+	e.run(t, e.command(t, "run", "-c", filepath.Join(e.dir, "edge.toml")))
+
+	publish := func(who, name string) commandLine {
+		cert, key := ca(t).issueClient(t, who)
+		return publishFFmpeg(t, e.url(), name, "-cert_file", cert, "-key_file", key)
+	}
+	first, second := publish("studio-1", "studio-1-main"), publish("studio-2", "studio-2-main")
+	published(t, origin, "live/studio-1-main", "live/studio-2-main")
+	e.record(t, "the start", map[string]string{"msg": "stream started", "subject": "studio-1", "name": "studio-1-main"})
+	for who, name := range map[string]string{"studio-1": "studio-2-other", "studio-3": "studio-1-other"} {
+		refused := publish(who, name)
+		refused.waitText(t, "The stream key is not valid here.")
+		refused.exit(t)
+	}
+
+	writeFile(t, filepath.Join(e.dir, "certificates.toml"), two)
+	e.record(t, "the end", map[string]string{"msg": "stream ended", "side": "edge", "reason": "revoked", "subject": "studio-1"})
+	first.exit(t)
+	published(t, origin, "live/studio-2-main")
+	second.mustLive(t)
 }
 
 // issueClient makes a certificate for an encoder, and its key, as files.

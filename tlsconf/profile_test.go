@@ -3,6 +3,7 @@ package tlsconf
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -182,5 +183,34 @@ func TestOfferIsRecorded(t *testing.T) {
 	<-done
 	if err == nil || hello.CauseOf(err) != hello.NoVersion || !strings.Contains(offer.String(), `server name "a.test"; versions 1.2; `) {
 		t.Errorf("%v: %s", err, offer)
+	}
+}
+
+// What the documentation says of the suites is what is spoken, in its order.
+func TestSuitesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/tls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "    TLS_"); ok {
+			documented = append(documented, "TLS_"+strings.TrimSpace(name))
+		}
+	}
+	var spoken []string
+	for _, s := range tls.CipherSuites() {
+		if slices.Contains(s.SupportedVersions, tls.VersionTLS13) {
+			spoken = append(spoken, s.Name)
+		}
+	}
+	for _, id := range Legacy.config().CipherSuites {
+		spoken = append(spoken, tls.CipherSuiteName(id))
+	}
+	if !slices.Equal(documented, spoken) {
+		t.Errorf("documented\n%q\nspoken\n%q", documented, spoken)
+	}
+	if !slices.Equal(Encoder.config().CipherSuites, forwardSecret) || len(Modern.config().CipherSuites) > 0 {
+		t.Error("encoder or modern has other suites than its list")
 	}
 }

@@ -23,7 +23,9 @@ import (
 	"rtmps-edge/tlsconf"
 )
 
-// Every example runs as it is, but for its addresses, and publishes by key.
+// Every example runs as it is, but for its addresses, and publishes by key or
+// certificate. The tests of whole programs have an authority for ACME; here it
+// is another source.
 func TestExamplesRun(t *testing.T) {
 	t.Parallel()
 	folders, err := filepath.Glob("../../examples/*/edge.toml")
@@ -40,7 +42,7 @@ func TestExamplesRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			runExample(t, string(text))
+			runExample(t, filepath.Dir(file), string(text))
 		})
 	}
 }
@@ -49,9 +51,11 @@ var (
 	listenLine = regexp.MustCompile(`(?m)^address *= *".*"`)
 	serverLine = regexp.MustCompile(`(?m)^servers *= *\[.*\]`)
 	fromLine   = regexp.MustCompile(`(?m)^(publish_from|proxy_protocol) *= *\[`)
+	acmeTable  = regexp.MustCompile(`(?ms)^source *= *"(certmagic|autocert)"(.*?)^\[tls\.acme\]\n.*?^\[`)
 )
 
-func runExample(t *testing.T, text string) {
+func runExample(t *testing.T, folder, text string) {
+	text = acmeTable.ReplaceAllString(text, "source = \"self-signed\"$2[")
 	text = listenLine.ReplaceAllString(text, `address = "127.0.0.1:0"`)
 	text = serverLine.ReplaceAllString(text, `servers = ["ORIGIN"]`)
 	text = fromLine.ReplaceAllString(text, `$1 = ["127.0.0.1", `)
@@ -62,13 +66,19 @@ func runExample(t *testing.T, text string) {
 		}
 		if strings.Contains(text, "client_ca") {
 			certificate = writeAuthority(t, filepath.Join(dir, "encoders-ca.pem"))
+			takeAlong(t, folder, dir, "certificates.toml")
 		}
 	})
+	who, key := "alice", siteKey
 	if strings.Contains(text, "client_ca") {
-		if _, err := s.publish("127.0.0.1:0", true, siteKey); err == nil {
+		who, key = "studio-1", "studio-1-main"
+		if _, err := s.publish("127.0.0.1:0", true, key); err == nil {
 			t.Error("published without a certificate")
 		}
 		s.certificates = []tls.Certificate{certificate}
+		if _, err := s.publish("127.0.0.1:0", true, "studio-2"); err == nil {
+			t.Error("published under another's name")
+		}
 	}
 	client := "client=\"127.0.0.1:"
 	if strings.Contains(text, "proxy_protocol") {
@@ -84,15 +94,30 @@ func runExample(t *testing.T, text string) {
 		s.hup <- os.Interrupt
 		s.logs.wait(t, 1, "level=info", "msg=reloaded")
 	}
-	p := s.mustPublish("127.0.0.1:0", true)
+	p, err := s.publish("127.0.0.1:0", true, key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	s.logs.wait(t, 1, "stream ended", "subject=alice", client)
+	s.logs.wait(t, 1, "stream ended", "subject="+who, client)
 	if told != nil {
 		if got := <-told; got != s.header {
 			t.Errorf("the origin is told %q", got)
 		}
+	}
+}
+
+// takeAlong copies a file that an example has beside its edge.toml.
+func takeAlong(t *testing.T, folder, dir, name string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

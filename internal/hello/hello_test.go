@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -223,6 +224,15 @@ func TestEachCauseHasItsCure(t *testing.T) {
 	}
 	if len(cures) != 19 {
 		t.Errorf("%d cures", len(cures))
+	}
+	page, err := os.ReadFile("../../docs/tls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range cures {
+		if !strings.Contains(string(page), "`"+string(c)+"`") {
+			t.Errorf("%s is not in docs/tls.md", c)
+		}
 	}
 }
 
