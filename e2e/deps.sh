@@ -14,7 +14,7 @@ packages=(
   nginx-light libnginx-mod-rtmp haproxy
   obs-studio libgl1-mesa-dri xvfb x11-utils ca-certificates
   pebble testssl.sh openssl
-  chromium
+  chromium prometheus
   systemd systemd-container man-db git
 )
 

@@ -28,6 +28,8 @@ type settings struct {
 	Clients  string // more lines of [tls], unless TLS is set
 	AtOrigin string // more lines of [[origin]]
 	Admin    string // listen of [admin]; "" = none
+	Token    string // of [admin]
+	Notify   string // url of a [[notify]]; "" = none
 	NoTee    bool   // so that an origin which is not there refuses the edge's connections
 }
 
@@ -65,7 +67,11 @@ file = "keys.toml"
 
 [admin]
 listen = "{{.Admin}}"
-`))
+token  = "{{.Token}}"
+{{with .Notify}}
+[[notify]]
+url = "{{.}}"
+{{end}}`))
 
 // streamKey is a line of keys.toml, and what it is the hash of.
 type streamKey struct{ subject, name, text string }

@@ -105,6 +105,8 @@ var packages = map[string]string{
 	"openssl":        "openssl",
 	"pebble":         "pebble",
 	"chromium":       "chromium",
+	"prometheus":     "prometheus",
+	"promtool":       "prometheus",
 	"sh":             "dash",
 	"python3":        "python3-minimal",
 	"php":            "php-cli",

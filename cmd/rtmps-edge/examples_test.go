@@ -50,6 +50,7 @@ func TestExamplesRun(t *testing.T) {
 var (
 	listenLine = regexp.MustCompile(`(?m)^address *= *".*"`)
 	serverLine = regexp.MustCompile(`(?m)^servers *= *\[.*\]`)
+	adminLine  = regexp.MustCompile(`(?m)^listen *= *".*"`)
 	fromLine   = regexp.MustCompile(`(?m)^(publish_from|proxy_protocol) *= *\[`)
 	acmeTable  = regexp.MustCompile(`(?ms)^source *= *"(certmagic|autocert)"(.*?)^\[tls\.acme\]\n.*?^\[`)
 )
@@ -57,12 +58,18 @@ var (
 func runExample(t *testing.T, folder, text string) {
 	text = acmeTable.ReplaceAllString(text, "source = \"self-signed\"$2[")
 	text = listenLine.ReplaceAllString(text, `address = "127.0.0.1:0"`)
+	text = adminLine.ReplaceAllString(text, `listen = "127.0.0.1:0"`)
 	text = serverLine.ReplaceAllString(text, `servers = ["ORIGIN"]`)
 	text = fromLine.ReplaceAllString(text, `$1 = ["127.0.0.1", `)
 	var certificate tls.Certificate
 	s := newSite(t, text, func(dir string) {
 		if strings.Contains(text, "privkey.pem") {
 			writePair(t, dir)
+		}
+		if strings.Contains(text, "token_file") {
+			if err := os.WriteFile(filepath.Join(dir, "admin.token"), []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if strings.Contains(text, "client_ca") {
 			certificate = writeAuthority(t, filepath.Join(dir, "encoders-ca.pem"))
