@@ -110,9 +110,10 @@ func (c *Conn) ReadBuf(b *Buf) (int, error) {
 		n, err := c.Conn.Read(b.Space())
 		b.Extend(n)
 		if n > 0 {
-			err = nil
+			return n, nil
 		}
-		return n, err
+		b.Park()
+		return 0, err
 	}
 	b.Park()
 	c.in.dst, c.in.n, c.in.err = b, 0, nil
@@ -139,6 +140,9 @@ func (r *reading) read(fd uintptr) bool {
 	}
 	r.n, r.err = n, err
 	r.dst.Extend(n)
+	if n == 0 { // what is left of a connection that has ended holds nothing
+		r.dst.Park()
+	}
 	return true
 }
 
