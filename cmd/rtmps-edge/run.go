@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rtmps-edge/config"
+	"rtmps-edge/internal/tidy"
 )
 
 func runCommand() *cobra.Command {
@@ -41,6 +42,7 @@ func run(cmd *cobra.Command, file string) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	go tidy.Run(ctx)
 	tellReady(e.log, "running") // the sockets are open
 	err = e.serve(ctx, hup)
 	stop() // from here, a second signal ends the program as usual
