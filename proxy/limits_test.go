@@ -316,3 +316,35 @@ func TestPacedStreamLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A publisher that is too fast is slowed soon, not when the kernel's buffers are
+// full of its stream.
+func TestBackPressureComesEarly(t *testing.T) {
+	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Mode: rtmptest.Strict})
+	const bitrate = 800_000
+	e := newEdge(t, func(p *proxy.Policy) { p.Limits.PublishBitrate = bitrate }, origin.Addr())
+	tcp, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tcp.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil { // the client's own buffer is not the edge's
+		t.Fatal(err)
+	}
+	c := tls.Client(tcp, &tls.Config{InsecureSkipVerify: true})
+	p, err := rtmptest.Publish(c, rtmptest.PublishConfig{App: "live", TcURL: "rtmps://edge.test/live", Name: "one"})
+	defer p.Abort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, sent, payload := time.Now(), 0, make([]byte, 4<<10)
+	for ; time.Since(begin) < 2*time.Second; sent += len(payload) {
+		if err := p.WriteVideo(0, payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A burst, what the kernel and a read take in, and what the rate lets pass.
+	passed := int(time.Since(begin).Seconds() * bitrate / 8)
+	if most := ratelimit.MinBurst + 256<<10 + passed; sent > most {
+		t.Errorf("%d KiB were taken, want at most %d", sent>>10, most>>10)
+	}
+}
