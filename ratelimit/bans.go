@@ -22,6 +22,8 @@ const (
 	// full. When it is, mere failures are forgotten first, then bans that are
 	// over, then the ban that ends soonest; never one that was set by hand.
 	MaxBanEntries = 1 << 17
+	// maxCount is where the number of an address's bans ends.
+	maxCount = 1 << 20
 	// maxWhy bounds a reason that is given by hand.
 	maxWhy = 100
 )
@@ -67,6 +69,9 @@ type Bans struct {
 	// OnBan hears of each new ban, if it is set before the first call. It must
 	// return soon.
 	OnBan func(Ban)
+	// share and unshare tell the other edges; nil: there are none.
+	share   func(Ban)
+	unshare func(peer)
 
 	table *table[peer, offender]
 	last  atomic.Int64 // no ban ends later: after it, nobody needs to look
@@ -139,6 +144,45 @@ func (b *Bans) tell(ban Ban) {
 	if b.OnBan != nil {
 		b.OnBan(ban)
 	}
+	if b.share != nil {
+		b.share(ban)
+	}
+}
+
+// put notes a ban of another edge, unless one that lasts longer is known.
+func (b *Bans) put(p peer, d time.Duration, why string, count int, byHand bool) {
+	now := b.table.now()
+	s := b.table.of(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep(now)
+	o, ok := s.find(p, now)
+	if d = min(d, MaxHandBan); !ok || d <= 0 || o.until >= now+int64(d) {
+		return
+	}
+	b.ban(&o, d, short(why), now)
+	o.count, o.byHand = int32(min(max(count, 1), maxCount)), byHand
+	s.put(p, o, now)
+}
+
+// banNow bans addr for too many failures, counted over all edges, unless it is.
+func (b *Bans) banNow(addr netip.Addr, lim BanLimits) {
+	if lim.Ban <= 0 {
+		return
+	}
+	p, now := peerOf(addr), b.table.now()
+	s := b.table.of(p)
+	s.mu.Lock()
+	o, ok := s.find(p, now)
+	if !ok || o.banned(now) {
+		s.mu.Unlock()
+		return
+	}
+	o.lapse(now)
+	b.ban(&o, doubled(lim.Ban, o.count), WhyAuthFailures, now)
+	s.put(p, o, now)
+	s.mu.Unlock()
+	b.tell(b.describe(p, o))
 }
 
 func (b *Bans) add(addr netip.Addr, d time.Duration, why string, byHand bool) (Ban, bool) {
@@ -170,8 +214,17 @@ func (b *Bans) Lift(addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return false
 	}
-	p, now := peerOf(addr), b.table.now()
-	s := b.table.of(p)
+	p := peerOf(addr)
+	was := b.drop(p)
+	if b.unshare != nil {
+		b.unshare(p)
+	}
+	return was
+}
+
+// drop forgets p, and reports whether it was banned.
+func (b *Bans) drop(p peer) bool {
+	s, now := b.table.of(p), b.table.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.entries[p]
@@ -215,7 +268,7 @@ func (b *Bans) describe(p peer, o offender) Ban {
 // ban puts a new ban on o.
 func (b *Bans) ban(o *offender, d time.Duration, why string, now int64) {
 	o.since, o.until, o.why, o.byHand = now, now+int64(d), why, false
-	o.count++
+	o.count = min(o.count+1, maxCount)
 	for {
 		last := b.last.Load()
 		if last >= o.until || b.last.CompareAndSwap(last, o.until) {

@@ -130,6 +130,23 @@ func (p *Pacer) Over() time.Duration {
 	return now.Sub(p.over)
 }
 
+// Passed returns how many bytes were charged, while there was a rate.
+func (p *Pacer) Passed() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.charged
+}
+
+// Bitrate returns the rate in bits per second; 0 = no limit.
+func (p *Pacer) Bitrate() int64 {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return int64(p.rate * 8)
+}
+
 // Forgive makes Over count from now: one of several streams was ended, and the
 // others may keep to the rate now.
 func (p *Pacer) Forgive() {

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // Reasons of a Refusal by Streams.
@@ -39,6 +40,18 @@ type Streams struct {
 type address struct {
 	streams int
 	pacer   *Pacer
+	limit   int64 // bits per second; 0 = none
+	share   int64 // this edge's part of it; 0 = all
+	passed  int64 // bytes, when demands looked last
+}
+
+// pace puts the limit, or the part of it, in force.
+func (a *address) pace() {
+	if a.limit > 0 && a.share > 0 {
+		a.pacer.SetBitrate(min(a.share, a.limit))
+		return
+	}
+	a.pacer.SetBitrate(a.limit)
 }
 
 // NewStreams returns Streams that has counted nothing.
@@ -48,6 +61,8 @@ func NewStreams() *Streams {
 
 // Lease is the place of one stream among those that are counted.
 type Lease struct {
+	cluster *Cluster // nil: this edge alone
+	held    *held
 	streams *Streams
 	peer    peer
 	address *address // nil if the client has none
@@ -76,7 +91,7 @@ func (s *Streams) Take(addr netip.Addr, subject string, lim StreamLimits) (*Leas
 		return nil, overStreamsPerSubject
 	}
 	s.count(l)
-	l.SetBitratePerIP(lim.BitratePerIP)
+	l.setLimit(lim.BitratePerIP)
 	return l, nil
 }
 
@@ -101,14 +116,18 @@ func (s *Streams) Len() int {
 // Release gives the place back. Calling it again does nothing, and so does a
 // nil Lease's.
 func (l *Lease) Release() {
-	if l == nil {
-		return
+	if l != nil && l.end() {
+		l.cluster.release(l.held)
 	}
+}
+
+// end reports whether it was the first.
+func (l *Lease) end() bool {
 	s := l.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.ended {
-		return
+		return false
 	}
 	l.ended = true
 	s.total--
@@ -122,6 +141,7 @@ func (l *Lease) Release() {
 			delete(s.subjects, l.subject)
 		}
 	}
+	return true
 }
 
 // Pacer is the one that all streams of the address share; nil, which never
@@ -145,4 +165,74 @@ func (l *Lease) Neighbours() int {
 
 // SetBitratePerIP changes the limit of the Lease's address, in bits per second;
 // 0 or less = no limit.
-func (l *Lease) SetBitratePerIP(bitrate int64) { l.Pacer().SetBitrate(bitrate) }
+func (l *Lease) SetBitratePerIP(bitrate int64) {
+	if l == nil {
+		return
+	}
+	l.streams.mu.Lock()
+	defer l.streams.mu.Unlock()
+	l.setLimit(bitrate)
+}
+
+// setLimit needs streams.mu.
+func (l *Lease) setLimit(bitrate int64) {
+	if a := l.address; a != nil {
+		a.limit = max(bitrate, 0)
+		a.pace()
+	}
+}
+
+// demand is how much of its bit rate an address would take now.
+type demand struct {
+	peer        peer
+	limit, want int64 // bits per second
+}
+
+// demands returns that of each address whose bit rate is limited. d is the time
+// since it was called last.
+func (s *Streams) demands(d time.Duration) []demand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []demand
+	for p, a := range s.peers {
+		if a.limit <= 0 {
+			continue
+		}
+		passed := a.pacer.Passed()
+		want := int64(float64(passed-a.passed) * 8 / d.Seconds() * spare)
+		a.passed = passed
+		if a.pacer.Over() > 0 {
+			want = a.limit
+		}
+		list = append(list, demand{p, a.limit, min(max(want, a.limit/startShare), a.limit)})
+	}
+	return list
+}
+
+const (
+	// spare times what an address took is what it may want next.
+	spare = 1.25
+	// startShare is the least part of the limit that an address wants, so that
+	// a stream that begins to flow is not throttled until the edges have spoken.
+	startShare = 16
+)
+
+// share gives this edge its part of an address's bit rate.
+func (s *Streams) share(p peer, bits int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.peers[p]; a != nil {
+		a.share = bits
+		a.pace()
+	}
+}
+
+// unshare gives this edge the whole again.
+func (s *Streams) unshare() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.peers {
+		a.share = 0
+		a.pace()
+	}
+}
