@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -44,17 +45,37 @@ func (s *session) take(name streamName) error {
 }
 
 func (s *session) mayTakeOver(holder *session) bool {
-	switch s.policy.Duplicate {
+	return holder.yields(s.policy.Duplicate, s.event.Client.Addr())
+}
+
+// yields says whether a second publisher, by its rule and address, may have the
+// name of s.
+func (s *session) yields(rule Duplicate, to netip.Addr) bool {
+	switch rule {
 	case DuplicateTakeover:
 		return true
 	case DuplicateSameIP:
-		a, b := s.event.Client.Addr(), holder.event.Client.Addr()
-		if a.IsValid() && a == b {
+		if to.IsValid() && to == s.event.Client.Addr() {
 			return true
 		}
 	}
-	r := holder.running.Load()
+	return s.isGhost()
+}
+
+// isGhost reports whether the client is likely gone: it has sent nothing for
+// long, and that is not for bytes of it that wait here.
+func (s *session) isGhost() bool {
+	r := s.running.Load()
 	return r != nil && r.silence(time.Now()) >= ghost && !r.held()
+}
+
+// yieldTo ends the stream if a publisher of another edge may have its name.
+func (s *session) yieldTo(rule string, to netip.Addr) bool {
+	if !s.yields(Duplicate(rule), to) {
+		return false
+	}
+	s.stop(SideEdge, "takeover", nil)
+	return true
 }
 
 // claim takes a name for a publisher, or returns the session that has it.

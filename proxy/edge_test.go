@@ -24,6 +24,7 @@ import (
 
 	"rtmps-edge/authz"
 	"rtmps-edge/proxy"
+	"rtmps-edge/ratelimit"
 	"rtmps-edge/rtmp/rtmptest"
 )
 
@@ -43,6 +44,7 @@ type edge struct {
 	policy *proxy.Policy
 	log    *logs
 	served chan error
+	limits *ratelimit.Limiter // nil: the Server's own
 }
 
 // newEdge starts an edge in front of servers, with change applied to its policy.
@@ -91,7 +93,7 @@ func (e *edge) serve(t *testing.T, ln net.Listener) {
 	log := logrus.New()
 	log.SetLevel(logrus.TraceLevel)
 	log.SetOutput(e.log)
-	e.Server = proxy.NewServer(proxy.ServerConfig{Policy: e.policy, Observer: e.events, Log: log})
+	e.Server = proxy.NewServer(proxy.ServerConfig{Policy: e.policy, Observer: e.events, Log: log, Limiter: e.limits})
 	e.addr = ln.Addr().String()
 	go func() { e.served <- e.Serve(ln, proxy.ListenerConfig{Address: e.addr, TLS: !e.plain}) }()
 }

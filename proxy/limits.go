@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"rtmps-edge/authz"
@@ -18,6 +21,9 @@ const (
 	// lastDrain bounds the reading of what a detained client has sent, before
 	// its connection is closed.
 	lastDrain = time.Millisecond
+	// mostNarrow is the largest receive buffer that is asked for, in bytes:
+	// Linux grants 208 KiB by default.
+	mostNarrow = 192 << 10
 )
 
 // Reasons of an end by a limit.
@@ -25,6 +31,9 @@ const (
 	reasonBitrate  = "over bitrate"
 	reasonDuration = "max duration"
 	reasonKick     = "kick"
+	// reasonDuplicate is of a stream that was published through two edges while
+	// they could not know of each other.
+	reasonDuplicate = "duplicate"
 )
 
 // Limiter returns what the Server counts and whom it keeps out.
@@ -43,6 +52,27 @@ func (s *Server) KickAndBan(id string, d time.Duration) (ratelimit.Ban, bool) {
 	return ratelimit.Ban{}, false
 }
 
+// KickAnywhere ends the session id on whichever edge has it, and bans its address
+// if ban is positive. It reports whether there is such a session.
+func (s *Server) KickAnywhere(ctx context.Context, id string, ban time.Duration) (bool, error) {
+	if s.kickFrom(id, ban) {
+		return true, nil
+	}
+	if s.limits.Cluster == nil {
+		return false, nil
+	}
+	return s.limits.Cluster.Kick(ctx, id, ban)
+}
+
+// kickFrom ends the session id if it is here.
+func (s *Server) kickFrom(id string, ban time.Duration) bool {
+	if ban > 0 {
+		_, ok := s.KickAndBan(id, ban)
+		return ok
+	}
+	return s.Kick(id, reasonKick)
+}
+
 // banned tells the Observer.
 func (s *Server) banned(b ratelimit.Ban) {
 	if s.observer != nil {
@@ -56,7 +86,7 @@ func (s *session) admit() error {
 	if inAny(addr, s.policy.DenyFrom) {
 		return &refusal{stage: StageAdmit, reason: "network", err: errors.New("the address is in deny_from")}
 	}
-	release, err := s.srv.limits.Admit(s.ctx, addr, s.policy.Limits.Admission)
+	release, err := s.srv.limits.Admit(addr, s.policy.Limits.Admission)
 	if err != nil {
 		return over(StageAdmit, err)
 	}
@@ -64,9 +94,15 @@ func (s *session) admit() error {
 	return nil
 }
 
-// count gives the stream that was granted its place.
-func (s *session) count(g authz.Grant) error {
-	lease, err := s.srv.limits.Stream(s.ctx, s.event.Client.Addr(), g.Subject, s.srv.Policy().Limits.Streams)
+// count gives the stream that was granted its place, and its name on all edges.
+func (s *session) count(g authz.Grant, name streamName) error {
+	r := ratelimit.StreamRequest{Addr: s.event.Client.Addr(), Subject: g.Subject}
+	if s.event.Action == authz.Publish {
+		r.Name, r.Rule = strings.Join([]string{name.origin, name.app, name.name}, "\x00"), cmp.Or(string(s.policy.Duplicate), ratelimit.RuleReject)
+		r.Yield, r.Silent = s.yieldTo, s.isGhost
+		r.Lost = func() { s.stop(SideEdge, reasonDuplicate, nil) }
+	}
+	lease, err := s.srv.limits.Stream(s.ctx, r, s.srv.Policy().Limits.Streams)
 	if err != nil {
 		return over(StageAuthorize, err)
 	}
@@ -80,6 +116,9 @@ func over(stage Stage, err error) error {
 	var limit *ratelimit.Refusal
 	if errors.As(err, &limit) {
 		r.reason = limit.Reason
+	}
+	if r.reason == reasonDuplicate {
+		r.stage = StageOrigin // as on one edge
 	}
 	return r
 }
@@ -146,6 +185,19 @@ func (r *running) limit(p *Policy) {
 	r.lease.SetBitratePerIP(p.Limits.Streams.BitratePerIP)
 }
 
+// narrow bounds what the kernel takes in of a paced publisher to about a burst, so
+// that it feels the pacing before seconds of its stream are on their way. Where
+// that is more than systems grant, the kernel's own measure has to do.
+func narrow(c leg, bitrate int64) {
+	burst := ratelimit.Burst(bitrate)
+	if burst == 0 || burst > mostNarrow {
+		return
+	}
+	if t, ok := c.Socket().(interface{ SetReadBuffer(int) error }); ok {
+		_ = t.SetReadBuffer(burst)
+	}
+}
+
 // held reports whether bytes of the stream wait for their time.
 func (r *running) held() bool { return r.pacer.Over() > 0 || r.lease.Pacer().Over() > 0 }
 
@@ -159,7 +211,7 @@ func (r *running) tooFast(p *Policy) bool {
 		return true
 	}
 	shared := r.lease.Pacer()
-	if shared.Over() < overTime || !r.greedy(p.Limits.Streams.BitratePerIP) {
+	if shared.Over() < overTime || !r.greedy(shared.Bitrate()) {
 		return false
 	}
 	shared.Forgive() // the others may keep to it now

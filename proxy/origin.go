@@ -44,7 +44,7 @@ func (s *session) reserve(g authz.Grant) (*Origin, error) {
 			return nil, err
 		}
 	}
-	return o, s.count(g)
+	return o, s.count(g, name)
 }
 
 // open opens the stream at o, under the granted names.

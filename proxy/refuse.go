@@ -59,13 +59,12 @@ func whatToSay(action authz.Action, err error) *rtmp.StatusError {
 		denied = &rtmp.StatusError{Code: "NetStream.Play.Failed", Description: "This stream may not be played with this name or key."}
 	}
 	var said *rtmp.StatusError
-	var limit *ratelimit.Refusal
 	switch {
-	case errors.As(err, &limit) && limit.Reason == ratelimit.ReasonStreamsPerIP:
+	case r.reason == ratelimit.ReasonStreamsPerIP:
 		return overLimit(action, "Too many streams run from this address. Stop one of them and try again.")
-	case errors.As(err, &limit):
+	case r.reason == ratelimit.ReasonStreamsPerSubject:
 		return overLimit(action, "Too many streams run with this key. Stop one of them and try again.")
-	case r.reason == "duplicate" || errors.As(err, &said) && said.Code == "NetStream.Publish.BadName":
+	case r.reason == reasonDuplicate || errors.As(err, &said) && said.Code == "NetStream.Publish.BadName":
 		return &rtmp.StatusError{Code: "NetStream.Publish.BadName",
 			Description: "This stream is already being published. Stop the other encoder, or wait a moment if it has just stopped."}
 	case r.reason == "app" || errors.Is(err, authz.ErrUnknownApp):

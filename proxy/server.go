@@ -32,6 +32,8 @@ type ServerConfig struct {
 	Policy   *Policy  // required
 	Observer Observer // nil: nobody hears
 	Log      *logrus.Logger
+	// Limiter is what counts; the Server closes it. nil: one of its own.
+	Limiter *ratelimit.Limiter
 }
 
 // ListenerConfig says how connections of one listener are treated.
@@ -75,7 +77,7 @@ func NewServer(c ServerConfig) *Server {
 		changed:   make(chan struct{}, 1),
 		observer:  c.Observer,
 		log:       c.Log,
-		limits:    ratelimit.NewLimiter(),
+		limits:    c.Limiter,
 		listeners: map[net.Listener]*atomic.Pointer[ListenerConfig]{},
 		sessions:  map[*session]bool{},
 		names:     map[streamName]*session{},
@@ -87,7 +89,11 @@ func NewServer(c ServerConfig) *Server {
 		s.log.SetOutput(io.Discard)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.limits.Bans.OnBan = s.banned
+	if s.limits == nil {
+		s.limits, _ = ratelimit.NewLimiter(ratelimit.LimiterConfig{}) // fails for a cluster only
+	}
+	s.limits.Bans.OnBan(s.banned)
+	s.limits.Cluster.OnKick(s.kickFrom)
 	if c.Policy != nil {
 		s.SetPolicy(c.Policy)
 	}

@@ -57,6 +57,7 @@ type leg interface {
 	wire.Writer
 	CloseWrite() error
 	Seal(p []byte) (sealed []byte, socket net.Conn, err error)
+	Socket() net.Conn
 }
 
 // run is the straight line.

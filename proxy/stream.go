@@ -73,7 +73,11 @@ func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	now := time.Now()
 	r := &running{action: s.event.Action, grant: g, client: client, origin: origin, lease: s.lease, since: now, asked: now, question: s.asked}
 	r.heard.Store(now.UnixNano())
-	r.pacer = ratelimit.NewPacer(ratelimit.PacerConfig{Bitrate: bitrate(r.action, g, s.policy)})
+	limit := bitrate(r.action, g, s.policy)
+	r.pacer = ratelimit.NewPacer(ratelimit.PacerConfig{Bitrate: limit})
+	if r.action == authz.Publish {
+		narrow(s.conn, limit)
+	}
 	r.from().KeepFacts()
 	pacers := ratelimit.Pacers{r.pacer, r.lease.Pacer()}
 	r.from().Pace(func(n int) (int, error) { return pacers.Wait(ctx, n) })
@@ -213,6 +217,8 @@ func lastWords(e *end, action authz.Action) *rtmp.StatusError {
 		return &rtmp.StatusError{Code: "NetStream.Play.Failed", Description: "One connection plays one stream."}
 	case e.reason == "second stream":
 		return &rtmp.StatusError{Code: "NetStream.Publish.Denied", Description: "One connection publishes one stream."}
+	case e.reason == reasonDuplicate:
+		return &rtmp.StatusError{Code: "NetStream.Publish.BadName", Description: "This stream is already being published by another encoder."}
 	case e.reason == "takeover":
 		return &rtmp.StatusError{Code: "NetStream.Publish.BadName", Description: "Another encoder has taken over this stream."}
 	case e.reason == reasonKick && action == authz.Publish:

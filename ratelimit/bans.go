@@ -66,9 +66,7 @@ type Ban struct {
 // It is safe for concurrent use, and outlives reloads: limits are passed in
 // with each call.
 type Bans struct {
-	// OnBan hears of each new ban, if it is set before the first call. It must
-	// return soon.
-	OnBan func(Ban)
+	onBan atomic.Pointer[func(Ban)]
 	// share and unshare tell the other edges; nil: there are none.
 	share   func(Ban)
 	unshare func(peer)
@@ -81,6 +79,9 @@ type Bans struct {
 func NewBans() *Bans { return newBans(MaxBanEntries) }
 
 func newBans(entries int) *Bans { return &Bans{table: newTable[peer, offender](entries)} }
+
+// OnBan sets who hears of each new ban of this edge. It must return soon.
+func (b *Bans) OnBan(hear func(Ban)) { b.onBan.Store(&hear) }
 
 // Banned reports whether addr is banned now.
 func (b *Bans) Banned(addr netip.Addr) bool {
@@ -141,8 +142,8 @@ func (b *Bans) Add(addr netip.Addr, d time.Duration, why string) (Ban, bool) {
 }
 
 func (b *Bans) tell(ban Ban) {
-	if b.OnBan != nil {
-		b.OnBan(ban)
+	if hear := b.onBan.Load(); hear != nil {
+		(*hear)(ban)
 	}
 	if b.share != nil {
 		b.share(ban)

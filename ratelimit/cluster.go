@@ -55,9 +55,6 @@ type ClusterConfig struct {
 	// OnState hears when Redis can be used and when it cannot any more. It must
 	// return soon.
 	OnState func(up bool)
-	// OnKick ends the session id if it is this edge's, bans its address if ban
-	// is positive, and reports whether it was. It must return soon.
-	OnKick func(id string, ban time.Duration) bool
 }
 
 var errRedisURL = errors.New("must be redis://[user:password@]host[:port][/database] or rediss://…")
@@ -85,6 +82,7 @@ type Cluster struct {
 	base   string // names this process
 	local  *Limiter
 
+	onKick  atomic.Pointer[func(id string, ban time.Duration) bool]
 	current atomic.Pointer[membership] // nil while Redis cannot be used
 	state   atomic.Int32               // what was said of it last
 
@@ -238,9 +236,9 @@ func (c *Cluster) eval(m *membership, s lua, args ...any) (string, error) {
 }
 
 var (
-	errLapsed = errors.New("Redis has forgotten this edge")
+	errLapsed = errors.New("this edge was forgotten")
 	errPaused = errors.New("this edge has stood still")
-	errBehind = errors.New("Redis does not keep up")
+	errBehind = errors.New("too much waits to be told")
 )
 
 // op is something to tell Redis that nobody waits for.
@@ -253,7 +251,38 @@ type op struct {
 type opQueue struct {
 	mu   sync.Mutex
 	ops  []op
+	left int           // ops, and those being sent
 	more chan struct{} // has one when ops is not empty
+}
+
+// add queues ops, and reports whether there are not too many.
+func (q *opQueue) add(ops []op) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ops = append(q.ops, ops...)
+	q.left += len(ops)
+	return len(q.ops) <= maxOps
+}
+
+// take returns what is queued; sent must be called with its number.
+func (q *opQueue) take() []op {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ops := q.ops
+	q.ops = nil
+	return ops
+}
+
+func (q *opQueue) sent(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.left -= n
+}
+
+func (q *opQueue) busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.left > 0
 }
 
 // tell queues ops. Without a membership they are forgotten: the next begins
@@ -263,22 +292,35 @@ func (c *Cluster) tell(ops ...op) {
 	if m == nil {
 		return
 	}
-	q := &m.queue
-	q.mu.Lock()
-	q.ops = append(q.ops, ops...)
-	full := len(q.ops) > maxOps
-	q.mu.Unlock()
-	if full {
+	if !m.queue.add(ops) {
 		c.fail(m, errBehind)
 	}
 	select {
-	case q.more <- struct{}{}:
+	case m.queue.more <- struct{}{}:
 	default:
 	}
 }
 
-// flush sends what is queued until the membership ends, and what is left then
-// if it ends well.
+// catchUp waits until what was given back before is, so that it does not stand
+// in the way of what is taken next. As a rule there is nothing to wait for.
+func (c *Cluster) catchUp(m *membership) {
+	if !m.queue.busy() {
+		return
+	}
+	done := make(chan struct{})
+	last := command("PING")
+	last.done = func(redis.Cmder) { close(done) }
+	c.tell(last)
+	t := time.NewTimer(c.config.AdmitTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-m.ctx.Done():
+	case <-t.C:
+	}
+}
+
+// flush sends what is queued until the membership ends.
 func (c *Cluster) flush(m *membership) {
 	for {
 		select {
@@ -286,14 +328,12 @@ func (c *Cluster) flush(m *membership) {
 		case <-m.ctx.Done():
 			return
 		}
-		m.queue.mu.Lock()
-		ops := m.queue.ops
-		m.queue.ops = nil
-		m.queue.mu.Unlock()
+		ops := m.queue.take()
 		if err := c.send(m.ctx, ops); err != nil {
 			c.fail(m, err)
 			return
 		}
+		m.queue.sent(len(ops))
 	}
 }
 

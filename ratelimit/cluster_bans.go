@@ -176,6 +176,14 @@ func (c *Cluster) fetchBan(peer string) []op {
 	return []op{get, left}
 }
 
+// OnKick sets what ends the session id if it is this edge's, bans its address if
+// ban is positive, and reports whether it was. It must return soon.
+func (c *Cluster) OnKick(end func(id string, ban time.Duration) bool) {
+	if c != nil {
+		c.onKick.Store(&end)
+	}
+}
+
 // kickWait is how long Kick waits for the edge that has the session.
 const kickWait = time.Second
 
@@ -221,10 +229,11 @@ func (c *Cluster) endKick(id string, done chan struct{}) {
 
 func (c *Cluster) heardKick(e event) {
 	ms, err := strconv.ParseInt(e.Ban, 10, 64)
-	if err != nil || e.Text == c.base || c.config.OnKick == nil {
+	end := c.onKick.Load()
+	if err != nil || e.Text == c.base || end == nil {
 		return
 	}
-	if c.config.OnKick(e.Lease, time.Duration(ms)*time.Millisecond) {
+	if (*end)(e.Lease, time.Duration(ms)*time.Millisecond) {
 		c.tell(event{T: "kicked", Lease: e.Lease}.op())
 	}
 }

@@ -124,10 +124,7 @@ func (c *Cluster) farewell(edge string) []op {
 func (c *Cluster) leave(m *membership) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
-	m.queue.mu.Lock()
-	ops := m.queue.ops
-	m.queue.mu.Unlock()
-	_ = c.send(ctx, append(ops, c.farewell(m.id)...)) // or it expires
+	_ = c.send(ctx, append(m.queue.take(), c.farewell(m.id)...)) // or it expires
 }
 
 // tick tells that this edge lives, and what it wants, until the membership ends.

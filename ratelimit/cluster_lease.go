@@ -127,6 +127,7 @@ func (c *Cluster) take(ctx context.Context, r StreamRequest, lim StreamLimits) (
 	if m == nil {
 		return h, nil
 	}
+	c.catchUp(m)
 	answer, err := c.eval(m, streamScript, m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name,
 		lim.PerIP, lim.PerSubject, h.since, r.Rule, addressText(r.Addr))
 	if err == nil && answer == answerHeld {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -82,18 +83,18 @@ func impatientNode(t *testing.T, addr string, wait time.Duration) *node {
 	log := logrus.New()
 	log.SetOutput(n.log)
 	l, err := NewLimiter(LimiterConfig{Cluster: ClusterConfig{URL: secret.New("redis://" + addr), Log: log, AdmitTimeout: wait,
-		OnState: func(up bool) { n.states <- up },
-		OnKick: func(id string, ban time.Duration) bool {
-			if id != "here-"+addr {
-				return false
-			}
-			n.kicked <- fmt.Sprint(id, " ", ban)
-			return true
-		}}})
+		OnState: func(up bool) { n.states <- up }}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.Limiter = l
+	l.Cluster.OnKick(func(id string, ban time.Duration) bool {
+		if id != "here-"+addr {
+			return false
+		}
+		n.kicked <- fmt.Sprint(id, " ", ban)
+		return true
+	})
 	l.Cluster.client.AddHook(n.trips)
 	t.Cleanup(l.Close)
 	return n
@@ -381,6 +382,15 @@ func TestClusterTakeover(t *testing.T) {
 	third := newPublisher("192.0.2.3", "live/x", RuleReject, true)
 	go func() { <-second.asked; m.Release() }()
 	streams(t, n[0], third.StreamRequest, StreamLimits{}, "")
+}
+
+// What was given back just before is not in the way.
+func TestPlacesAreTakenAgainAtOnce(t *testing.T) {
+	_, n := cluster(t, 1)
+	for i := range 200 {
+		p := newPublisher("192.0.2.1", fmt.Sprint("live/", i%2), RuleReject, false)
+		streams(t, n[0], p.StreamRequest, StreamLimits{PerIP: 1, PerSubject: 1}, "").Release()
+	}
 }
 
 // One who gives up waiting is not handed the name.
@@ -749,9 +759,8 @@ func TestClusterCountsFailures(t *testing.T) {
 	_, n := cluster(t, 3)
 	lim := BanLimits{AuthFailures: Rate{6, time.Hour}, Ban: time.Minute}
 	banned := make(chan Ban, 10)
-	for i, edge := range n {
-		_ = i
-		edge.Bans.OnBan = func(b Ban) { banned <- b }
+	for _, edge := range n {
+		edge.Bans.OnBan(func(b Ban) { banned <- b })
 	}
 	for i := range 6 {
 		n[i%3].Failed(ip("192.0.2.1"), lim)
@@ -762,15 +771,7 @@ func TestClusterCountsFailures(t *testing.T) {
 		}
 	}
 	soon(t, "all were counted", func() bool {
-		for _, edge := range n {
-			edge.Cluster.current.Load().queue.mu.Lock()
-			left := len(edge.Cluster.current.Load().queue.ops)
-			edge.Cluster.current.Load().queue.mu.Unlock()
-			if left > 0 {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(n, func(edge *node) bool { return edge.Cluster.current.Load().queue.busy() })
 	})
 	n[0].Failed(ip("192.0.2.1"), lim) // its third, the seventh in all
 	b := <-banned

@@ -249,8 +249,18 @@ func (p *Pacer) fill(now time.Time) {
 	}
 }
 
-func (p *Pacer) burst() float64 {
-	return max(MinBurst, p.rate*BurstTime.Seconds())
+func (p *Pacer) burst() float64 { return burstAt(p.rate) }
+
+func burstAt(bytesPerSecond float64) float64 {
+	return max(MinBurst, bytesPerSecond*BurstTime.Seconds())
+}
+
+// Burst is how many bytes pass at once at a bit rate; 0 = any number.
+func Burst(bitrate int64) int {
+	if bitrate <= 0 {
+		return 0
+	}
+	return int(burstAt(bytesPerSecond(bitrate)))
 }
 
 func bytesPerSecond(bitrate int64) float64 { return float64(max(bitrate, 0)) / 8 }

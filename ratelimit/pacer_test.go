@@ -80,6 +80,14 @@ func TestBurst(t *testing.T) {
 	}
 }
 
+func TestBurstSize(t *testing.T) {
+	for bitrate, want := range map[int64]int{-1: 0, 0: 0, 1: MinBurst, 800_000: MinBurst, 8_000_000: 500_000} {
+		if got := Burst(bitrate); got != want {
+			t.Errorf("%d bit/s: got %d, want %d", bitrate, got, want)
+		}
+	}
+}
+
 func TestDebtIsCarried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPacer(PacerConfig{Bitrate: 8_000_000})

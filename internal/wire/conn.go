@@ -217,6 +217,9 @@ func (c *Conn) CloseWrite() error {
 	return c.Conn.Close()
 }
 
+// Socket returns the connection that c wraps.
+func (c *Conn) Socket() net.Conn { return c.Conn }
+
 // Seal returns p and the socket, which the caller then owns: what is said later
 // needs no more than them.
 func (c *Conn) Seal(p []byte) (sealed []byte, socket net.Conn, err error) { return p, c.Conn, nil }

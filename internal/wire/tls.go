@@ -83,6 +83,9 @@ func (c *TLSConn) HandshakeThrough(ctx context.Context, g Gate) error {
 	return c.HandshakeContext(ctx)
 }
 
+// Socket returns the connection below TLS.
+func (c *TLSConn) Socket() net.Conn { return c.rec.Conn.Conn }
+
 // Seal returns p and the end of the writing direction as they would be sent, and
 // the socket, which the caller then owns: what is said later needs no more than
 // them. Nothing can be written any more.
