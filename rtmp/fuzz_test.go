@@ -30,15 +30,17 @@ const (
 	fuzzReplyBytes = 64 << 10 // all that the dialogues up to the stream say
 )
 
-// seeds adds what real clients sent, or were sent: without their media, which
-// only slows the fuzzer down.
+// seeds adds what real clients sent, or were sent: without their handshakes, which
+// are not worth changing, and without their media, which only slows the fuzzer
+// down.
 func seeds(f *testing.F, s2c bool) {
 	for _, s := range corpus.Sessions(f) {
 		b := s.C2S
 		if s2c {
 			b = s.S2C
 		}
-		f.Add(b[:min(len(b), 5000)])
+		b = b[min(len(b), rtmptest.HandshakeLen):]
+		f.Add(b[:min(len(b), 2000)])
 	}
 }
 
@@ -82,7 +84,7 @@ func FuzzHandshake(f *testing.F) {
 func FuzzAccept(f *testing.F) {
 	seeds(f, false)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		rw := &script{Reader: bytes.NewReader(b)}
+		rw := says(greeting().Raw(b...))
 		var p *Pending
 		var err error
 		frugal(t, len(b), func() { p, err = Accept(rw, fuzzLimits) })
@@ -146,7 +148,7 @@ func FuzzOpen(f *testing.F) {
 	seeds(f, true)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, a := range []Action{Publish, Play} {
-			rw := &script{Reader: bytes.NewReader(b)}
+			rw := says(greeting().Raw(b...))
 			var c *Conn
 			var err error
 			target := Target{Action: a, App: "live", Name: "n", TcURL: "rtmp://o/live"}
