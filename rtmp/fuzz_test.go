@@ -101,7 +101,31 @@ func FuzzAccept(f *testing.F) {
 			return
 		}
 		judgeRequest(t, p)
+		if c, err := p.Approve(); err != nil {
+			t.Error(err)
+		} else {
+			runOn(t, c, len(b))
+		}
 	})
+}
+
+// runOn relays whatever the peer says once its stream has started.
+func runOn(t *testing.T, src *Conn, n int) {
+	t.Helper()
+	out := &script{}
+	_, dst := pair(nil, out, src.isOrigin, fuzzLimits)
+	r := &fed{relay: relay{dst: dst, src: src}}
+	err := r.adopt()
+	for err == nil {
+		if err = r.drain(); err == nil {
+			err = src.fill()
+		}
+		accounted(t, r)
+	}
+	if got := out.out.Len(); got > 16*n+padAtMost {
+		t.Errorf("%d bytes became %d", n, got)
+	}
+	judgeOutput(t, r, out)
 }
 
 func judgeRequest(t *testing.T, p *Pending) {
@@ -146,6 +170,7 @@ func bounded(t *testing.T, c *Conn) {
 
 func FuzzOpen(f *testing.F) {
 	seeds(f, true)
+	f.Add(half(creating(), 7, 1, typeVideo).Command(5, "onStatus", 0, nil, info("status", "NetStream.Play.Start")).Bytes()[rtmptest.HandshakeLen:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, a := range []Action{Publish, Play} {
 			rw := says(greeting().Raw(b...))
@@ -166,6 +191,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			if c != nil {
 				bounded(t, c)
+				runOn(t, c, len(b))
 			}
 		}
 	})

@@ -35,6 +35,9 @@ type waiting struct {
 // good end.
 func Relay(dst, src *Conn) error {
 	r := &relay{dst: dst, src: src}
+	if err := r.adopt(); err != nil {
+		return err
+	}
 	for {
 		if err := r.drain(); err != nil {
 			return err
@@ -43,6 +46,30 @@ func Relay(dst, src *Conn) error {
 			return err
 		}
 	}
+}
+
+// adopt takes over messages that began before the stream was said to have
+// started: some origins do not wait.
+func (r *relay) adopt() error {
+	w := &r.dst.w
+	w.mu.Lock()
+	defer w.unlock()
+	for _, cs := range r.src.rd.streams {
+		if !cs.partial || cs.announce || !isMedia(cs.typ) {
+			continue
+		}
+		r.src.facts.message(cs.typ, cs.time, cs.length, cs.held)
+		if err := r.start(cs); err != nil {
+			return err
+		}
+		if r.flowing == cs {
+			w.body(r.src.release(cs))
+		}
+	}
+	if err := w.flush(); err != nil {
+		return &WriteError{err}
+	}
+	return nil
 }
 
 // drain passes on all that is there, and writes it.

@@ -529,3 +529,45 @@ func TestStreamEventsReachPlayers(t *testing.T) {
 		t.Errorf("a publisher heard %v", got)
 	}
 }
+
+// TestMediaThatBeganBeforeTheStart: an origin may begin a message, say that the
+// stream has started, and go on with it.
+func TestMediaThatBeganBeforeTheStart(t *testing.T) {
+	start := func(b *rtmptest.Builder) { b.Command(5, "onStatus", 0, nil, info("status", "NetStream.Play.Start")) }
+	whole := string(long(200))
+	for _, c := range []struct {
+		name  string
+		build func(b *rtmptest.Builder)
+		want  []string
+	}{
+		{"one", func(b *rtmptest.Builder) {
+			half(b, 7, 1, typeVideo)
+			start(b)
+			rest(b, 7).Video(5, 2, []byte("v"))
+		}, []string{"9@1 " + whole, "9@2 v"}},
+		{"two", func(b *rtmptest.Builder) {
+			half(half(b, 7, 1, typeVideo), 6, 2, typeAudio)
+			start(b)
+			rest(rest(b, 6), 7).Video(5, 3, []byte("v"))
+		}, []string{"9@1 " + whole, "8@2 " + whole, "9@3 v"}},
+		{"and another behind it", func(b *rtmptest.Builder) {
+			half(b, 7, 1, typeVideo)
+			start(b)
+			half(rest(b, 7), 6, 2, typeAudio)
+			rest(rest(half(b, 7, 3, typeVideo), 7), 6)
+		}, []string{"9@1 " + whole, "8@2 " + whole, "9@3 " + whole}},
+	} {
+		b := greeting().Command(0, "_result", 1, nil, nil).Command(0, "_result", 4, nil, 5)
+		c.build(b)
+		src, err := Open(says(b), playing(asked), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &script{}
+		_, dst := pair(nil, out, true, Limits{})
+		_ = Relay(dst, src)
+		if got := brief(out.heard(t, false)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: passed on %q\nwant %q", c.name, got, c.want)
+		}
+	}
+}

@@ -76,9 +76,10 @@ func (w *writer) begin(typ uint8, time, msid, length uint32) {
 	w.add(w.appendExtended(b))
 }
 
-// body adds payload of the message in progress. p must stay as it is until
-// the next flush.
+// body adds payload of the message in progress, never more than its length. p
+// must stay as it is until the next flush.
 func (w *writer) body(p []byte) {
+	p = p[:min(len(p), int(w.left))]
 	for len(p) > 0 {
 		if w.chunkLeft == 0 {
 			w.chunkLeft = min(w.chunk, w.left)

@@ -81,6 +81,21 @@ func TestBodyInPieces(t *testing.T) {
 	}
 }
 
+// TestBodyIsNoLongerThanItsMessage: a fault elsewhere must not become another
+// message.
+func TestBodyIsNoLongerThanItsMessage(t *testing.T) {
+	out := &script{}
+	c := newConn(out, Limits{})
+	c.w.begin(typeVideo, 0, 1, 3)
+	c.w.body([]byte("ab"))
+	c.w.body([]byte("cde"))
+	c.w.body([]byte("f"))
+	_ = c.w.flush()
+	if got := brief(out.heard(t, false)); !slices.Equal(got, []string{"9@0 abc"}) {
+		t.Errorf("wrote %q", got)
+	}
+}
+
 // TestScratchIsBounded writes more than one flush gathers, in slices of all
 // kinds.
 func TestScratchIsBounded(t *testing.T) {
