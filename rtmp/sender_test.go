@@ -30,9 +30,11 @@ type sending struct {
 	rest        []byte
 }
 
-// The sets are small, so that few bytes reach all that is odd in them.
+// The sets are small, so that few bytes reach all that is odd in them. Chunk
+// stream 64 is not among them: its header of zeros behind a message of nothing
+// looks like gortmplib's extended timestamp.
 var (
-	someIDs     = []uint32{3, 7, 63, 64, 319, 320, 65599}
+	someIDs     = []uint32{3, 7, 63, 65, 319, 320, 65599}
 	someTimes   = []uint32{0, 1, 40, 0xFFFFFE, 0xFFFFFF, 0x1000000, 0x7FFFFFFF, 0xFFFFFFF0}
 	someLengths = []int{0, 1, 127, 128, 129, 256, 300, 5000}
 	someChunks  = []int{128, 129, 1000, 65536}
@@ -74,7 +76,8 @@ func (s *sender) all() (*rtmptest.Builder, []rtmptest.Media) {
 			s.goOn(id)
 		}
 	}
-	return s.b, s.done
+	// Whether an extended timestamp is left out is told by what follows it.
+	return s.b.Control(typeAck, 1), s.done
 }
 
 func (s *sender) begun() (n int) {
