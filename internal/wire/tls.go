@@ -129,6 +129,7 @@ func (c *TLSConn) ReadBuf(b *Buf) (int, error) {
 			break
 		}
 	}
+	c.rec.in.Park() // what was read may be long in being passed on
 	return total, nil
 }
 
