@@ -53,7 +53,7 @@ type scenario struct {
 	derive func(*table)
 }
 
-var scenarios = []scenario{ingest, play, paced, setup, idle, stalled}
+var scenarios = []scenario{ingest, play, paced, setup, handshakes, idle, stalled}
 
 // direct stands for no proxy at all.
 var direct = kind{name: "(none)"}
