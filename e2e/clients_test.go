@@ -5,12 +5,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,4 +306,132 @@ func (o *obs) version(t testing.TB) (major int) {
 		t.Fatalf("%q: %v", line, err)
 	}
 	return major
+}
+
+const (
+	// floodSize is how many handshakes a flood has, and floodWorkers how many at
+	// once: more than the edge lets through.
+	floodSize, floodWorkers = 600, 48
+	// longestGap is how long nothing of a stream of 15 pictures a second may
+	// arrive during a flood. It is some 80 ms on two cores that the clients of
+	// the flood keep busy, too; the rest is for machines with more to do.
+	longestGap = 5 * time.Second
+)
+
+// A flood of handshakes waits for its turn, and the stream that runs goes on.
+func TestAFloodOfHandshakesStarvesNoStream(t *testing.T) {
+	t.Parallel()
+	origin, alice := startNginx(t), newKey("alice")
+	e := startEdge(t, settings{Origin: origin.address(), Limits: "handshakes = 4\nconnections_per_ip = 0\nconnect_rate_per_ip = \"0\""}, alice)
+	ffmpeg := publishFFmpeg(t, e.url(), alice.text)
+	published(t, origin, "live/"+alice.name)
+	calm := e.gap(func() { flows(t, origin, "live/"+alice.name) })
+
+	var failed atomic.Int32
+	flood := e.gap(func() {
+		var wg sync.WaitGroup
+		for range floodWorkers {
+			wg.Go(func() {
+				for range floodSize / floodWorkers {
+					c, err := e.dial(t)
+					if err != nil {
+						failed.Add(1)
+						continue
+					}
+					_ = c.Close()
+				}
+			})
+		}
+		wg.Wait()
+	})
+	t.Logf("the longest gap in the stream: %v before, %v during %d handshakes, of which %d failed", calm, flood, floodSize, failed.Load())
+	if flood > longestGap {
+		t.Errorf("nothing came for %v", flood)
+	}
+	if n := failed.Load(); n > 0 {
+		t.Errorf("%d handshakes failed instead of waiting", n)
+	}
+	flows(t, origin, "live/"+alice.name)
+	ffmpeg.mustLive(t)
+	if n := e.records(map[string]string{"msg": "stream ended"}); n != 0 {
+		t.Error("the stream was ended")
+	}
+}
+
+// gap is the longest time without a byte to the origin while f goes on.
+func (e *edge) gap(f func()) (longest time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	size, last := e.tee.size(), time.Now()
+	for {
+		select {
+		case <-done:
+			return longest
+		case <-tick.C:
+		}
+		if now := e.tee.size(); now != size {
+			size, last = now, time.Now()
+		}
+		longest = max(longest, time.Since(last))
+	}
+}
+
+// Clients that offer a key exchange against quantum computers get it.
+func TestHybridKeyExchange(t *testing.T) {
+	t.Parallel()
+	e := startWithBothKinds(t, startNginx(t), "encoder")
+	for _, group := range []tls.CurveID{tls.X25519MLKEM768, tls.SecP256r1MLKEM768, tls.SecP384r1MLKEM1024} {
+		c, err := tls.Dial("tcp", "127.0.0.1:"+e.port, &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{group, tls.X25519}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ConnectionState().CurveID; got != group {
+			t.Errorf("%v, want %v", got, group)
+		}
+		_ = c.Close()
+	}
+}
+
+// An encoder that does not trust the certificate says so in its own way, and
+// the log says it in ours.
+func TestUntrustedCertificateIsTold(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(t *testing.T, e *edge){
+		"OBS": func(t *testing.T, e *edge) {
+			o := newOBS(t, ca(t).pem, e.url(), "key")
+			eventually(t, "the box of OBS", func() error { return o.hasWindow(t, obsRefusalTitle) })
+			o.waitText(t, "Cert verify failed")
+		},
+		"ffmpeg": func(t *testing.T, e *edge) {
+			p := publishFFmpeg(t, e.url(), "key", "-tls_verify", "1", "-ca_file", caFile(t))
+			if code := p.exit(t); code == 0 {
+				t.Error("ffmpeg ended well")
+			}
+		},
+		"GStreamer": func(t *testing.T, e *edge) {
+			p := startProgram(t, "gst-launch-1.0", gstArgs("rtmp2sink", "location="+e.url()+"/key")...)
+			p.exit(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := startEdge(t, settings{Origin: freeAddress(t), TLS: "source = \"self-signed\"\nself_signed_names = [\"localhost\"]"})
+			start(t, e)
+			r := e.record(t, "the refusal", map[string]string{"msg": "refused"})
+			// OBS says so in an alert. Others leave without a word, ffmpeg after
+			// the handshake: the hint has to do.
+			hint, _ := r["hint"].(string)
+			if !strings.Contains(hint, "not believe the certificate") {
+				t.Errorf("the log does not lead to the cure: %v", r)
+			}
+			if name == "OBS" && !matches(r, map[string]string{"stage": "tls", "reason": "client rejected certificate"}) {
+				t.Errorf("%v", r)
+			}
+		})
+	}
 }

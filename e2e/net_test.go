@@ -75,6 +75,13 @@ func (e *tee) bytes() []byte {
 	return bytes.Clone(e.sent.Bytes())
 }
 
+// size is how much that is.
+func (e *tee) size() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sent.Len()
+}
+
 // Write keeps what the edge sends.
 func (e *tee) Write(p []byte) (int, error) {
 	e.mu.Lock()

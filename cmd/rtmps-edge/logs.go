@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -93,8 +96,15 @@ func about(fields logrus.Fields, e proxy.Event) {
 	}
 }
 
-// handshake adds what helps with a TLS handshake that failed.
+// leftAtOnce is for clients that look at the certificate after the handshake.
+const leftAtOnce = "the client went away after the TLS handshake, before it asked for anything: some (ffmpeg -tls_verify 1) do so when they do not believe the certificate; so do health checks"
+
+// handshake adds what helps with a TLS handshake that failed, or that led to
+// nothing.
 func handshake(fields logrus.Fields, e proxy.Event) {
+	if e.Stage == proxy.StageRTMP && e.TLS != "" && e.Encoder == "" && gone(e.Err) {
+		fields["hint"] = leftAtOnce
+	}
 	if e.Stage != proxy.StageTLS {
 		return
 	}
@@ -104,6 +114,11 @@ func handshake(fields logrus.Fields, e proxy.Event) {
 	if e.Offer != "" {
 		fields["offered"] = e.Offer
 	}
+}
+
+// gone knows errors of connections that the client has closed.
+func gone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func ended(fields logrus.Fields, e proxy.Event) {

@@ -61,12 +61,15 @@ var cures = map[Cause]string{
 	ClientCertificate: "the client needs a certificate that an authority in client_ca has signed, and that is valid now",
 	Challenge:         "a certificate authority asks about a challenge that is not under way, or that another machine began without sharing its storage",
 	Answered:          "nothing is wrong: a certificate authority has seen that the domain is ours",
-	Closed:            "the client went away during the handshake",
-	Reset:             "the client broke the connection off during the handshake",
+	Closed:            "the client went away during the handshake" + wordless,
+	Reset:             "the client broke the connection off during the handshake" + wordless,
 	Timeout:           "the client was too slow, or sent nothing at all",
 	Shutdown:          "the edge closed the connection",
 	Malformed:         "the client's side of the handshake is damaged",
 }
+
+// wordless is what some libraries are known for.
+const wordless = "; some (GStreamer) do so without a word when they do not believe the certificate: \"rtmps-edge probe\" tells from the client's machine"
 
 // Cure says what the cause means and what can be done, in a sentence without
 // its full stop.
