@@ -6,7 +6,7 @@
 # make deb     the Debian package for this machine, in dist
 # make release archives and packages for amd64 and arm64, with checksums and bills of materials, in dist
 
-.PHONY: build man deb release demo test short lint deps bench
+.PHONY: build man docs deb release demo test short lint deps bench
 
 build:
 	go build -trimpath -o rtmps-edge ./cmd/rtmps-edge
@@ -15,6 +15,10 @@ build:
 man:
 	@mkdir -p dist/man
 	@go test -count=1 -run '^TestManPages$$' ./cmd/rtmps-edge -args -man '$(CURDIR)/dist/man'
+
+# What docs/configuration.md has of edge.toml.
+docs:
+	@go test -count=1 -run '^TestConfigurationPage$$' ./cmd/rtmps-edge -args -docs
 
 # The same commit and the same Go give the same bytes: packaging/build.sh.
 deb:
