@@ -25,14 +25,15 @@ const ghost = 10 * time.Second
 type streamName struct{ origin, app, name string }
 
 // take claims a name for this publisher, if need be and the rule allows it by
-// ending the one that has it. It fails with a *refusal.
+// ending the one that has it. One that is ending is waited for: an encoder that
+// comes back at once is no second publisher. It fails with a *refusal.
 func (s *session) take(name streamName) error {
 	for {
 		holder := s.srv.claim(s, name)
 		if holder == nil {
 			return nil
 		}
-		if !s.mayTakeOver(holder) {
+		if !holder.isEnded() && !s.mayTakeOver(holder) {
 			return &refusal{stage: StageOrigin, reason: "duplicate", err: errors.New("the name is being published")}
 		}
 		holder.stop(SideEdge, "takeover", nil)

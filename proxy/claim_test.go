@@ -61,6 +61,32 @@ func TestDuplicate(t *testing.T) {
 	}
 }
 
+// An encoder that stops and comes back at once is no second publisher, although
+// its origin takes its time to let go of the name.
+func TestAnEncoderComesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	letGo := make(chan struct{})
+	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{Judge: func(_ *rtmptest.OriginConn, m rtmptest.Message) error {
+		if c, ok := m.Command(); ok && c.Name == "deleteStream" {
+			<-letGo
+		}
+		return nil
+	}})
+	e := newEdge(t, nil, origin.Addr())
+	p, err := publishTo(t, e, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Close()
+	// Whoever comes before the origin has let go is refused, or waits.
+	time.AfterFunc(time.Second/2, func() { close(letGo) })
+	p, err = publishTo(t, e, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Close()
+}
+
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{})
