@@ -66,6 +66,7 @@ func TestEnhanced(t *testing.T) {
 		{"empty list", "fourCcList", []Value{}, true},
 		{"list of 64", "fourCcList", list64, true},
 		{"list of 65", "fourCcList", list65, false},
+		{"list with the last character", "fourCcList", []Value{"~~~~"}, true},
 		{"list with a space", "fourCcList", []Value{"vp8 "}, true},
 		{"list with a number", "fourCcList", []Value{"hvc1", 1.0}, false},
 		{"list with a long code", "fourCcList", []Value{"hvc1x"}, false},

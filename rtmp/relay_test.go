@@ -307,6 +307,7 @@ func TestAggregate(t *testing.T) {
 		{name: "of large times", in: of(sub(typeVideo, 0xFFFFFFFF, "v"), sub(typeAudio, 1, "a")), want: []string{"9@50 v", "8@52 a"}},
 		{name: "of unknown data", in: of(sub(typeData, 0, string(rtmptest.AMF("publish"))), sub(typeAudio, 1, "a")), want: []string{"8@51 a"}},
 		{name: "of empty media", in: of(sub(typeAudio, 0, "")), want: []string{"8@50 "}},
+		{name: "of a header alone", in: of(sub(typeAudio, 0, ""))[:11], want: []string{"8@50 "}},
 		{name: "without the last pointer", in: of(sub(typeAudio, 0, "a"))[:12], want: []string{"8@50 a"}},
 		{name: "with half a pointer", in: of(sub(typeAudio, 0, "a"))[:14], want: []string{"8@50 a"}},
 		{name: "with a pointer that lies", in: append(of(sub(typeAudio, 0, "a"))[:12], 0xFF, 0xFF, 0xFF, 0xFF), want: []string{"8@50 a"}},
