@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -30,10 +29,12 @@ func (s *script) Write(p []byte) (int, error) {
 }
 
 // WriteBufs makes a script a peer that takes many slices at once.
-func (s *script) WriteBufs(bufs *net.Buffers) error {
+func (s *script) WriteBufs(bufs [][]byte, _ bool) error {
 	s.writes++
-	_, err := bufs.WriteTo(&s.out)
-	return err
+	for _, p := range bufs {
+		s.out.Write(p)
+	}
+	return nil
 }
 
 // says makes a peer that says what b holds.

@@ -73,7 +73,7 @@ func (w *writer) begin(typ uint8, time, msid, length uint32) {
 	b = appendUint24(b, min(time, 0xFFFFFF))
 	b = appendUint24(b, length)
 	b = binary.LittleEndian.AppendUint32(append(b, typ), msid)
-	w.add(w.appendExtended(b))
+	w.copy(w.appendExtended(b))
 }
 
 // body adds payload of the message in progress, never more than its length. p
@@ -84,7 +84,7 @@ func (w *writer) body(p []byte) {
 		if w.chunkLeft == 0 {
 			w.chunkLeft = min(w.chunk, w.left)
 			var h [8]byte
-			w.add(w.appendExtended(append(h[:0], 3<<6|w.csid)))
+			w.copy(w.appendExtended(append(h[:0], 3<<6|w.csid)))
 		}
 		n := min(uint32(len(p)), w.chunkLeft)
 		w.add(p[:n])
@@ -107,24 +107,25 @@ func (w *writer) appendExtended(b []byte) []byte {
 	return b
 }
 
-// add gathers p: copied if short, referred to if long.
+// add gathers p: copied if short or at the beginning, else referred to.
 func (w *writer) add(p []byte) {
-	if w.s == nil {
-		w.s = scratches.Get().(*scratch)
-		w.s.n, w.s.out, w.s.tail = 0, w.s.slices[:0], false
+	gathered := 0
+	if w.s != nil {
+		gathered = w.s.n
 	}
-	s := w.s
-	copied := len(p) < copyBelow || s.n+len(p) <= copyFirst
-	if len(s.out) == len(s.slices) || copied && s.n+len(p) > len(s.text) {
-		w.write()
-		w.add(p)
+	if len(p) < copyBelow || gathered+len(p) <= copyFirst {
+		w.copy(p)
 		return
 	}
-	if !copied {
-		s.out = append(s.out, p)
-		s.tail = false
-		return
-	}
+	s := w.room(0)
+	s.out = append(s.out, p)
+	s.tail = false
+}
+
+// copy gathers a copy of p, which is not longer than scratchBytes. Headers
+// that are made on the stack stay there.
+func (w *writer) copy(p []byte) {
+	s := w.room(len(p))
 	from := s.n
 	s.n += copy(s.text[from:], p)
 	if s.tail { // it continues the last slice
@@ -134,6 +135,18 @@ func (w *writer) add(p []byte) {
 	}
 	s.out = append(s.out, s.text[from:s.n])
 	s.tail = true
+}
+
+// room returns a scratch that takes one more slice, and n bytes to be copied.
+func (w *writer) room(n int) *scratch {
+	if s := w.s; s != nil && (len(s.out) == len(s.slices) || s.n+n > len(s.text)) {
+		w.write()
+	}
+	if w.s == nil {
+		w.s = scratches.Get().(*scratch)
+		w.s.n, w.s.out, w.s.tail = 0, w.s.slices[:0], false
+	}
+	return w.s
 }
 
 // write writes what was gathered. An error is kept for flush.
