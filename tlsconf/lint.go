@@ -58,10 +58,12 @@ func (f Finding) String() string {
 type LintConfig struct {
 	// Names are those by which clients reach the edge, as far as they are
 	// known: domains, host names of listeners, servers of routes ("*.example.com").
-	Names   []string
-	Profile Profile
-	Now     time.Time      // zero: now
-	Roots   *x509.CertPool // authorities that clients trust; nil: those of this system
+	Names []string
+	// Expected are names that get a certificate by themselves, if they have none.
+	Expected []string
+	Profile  Profile
+	Now      time.Time      // zero: now
+	Roots    *x509.CertPool // authorities that clients trust; nil: those of this system
 }
 
 // Lint looks for what makes clients refuse certificates. Those with which a
@@ -283,7 +285,7 @@ func covers(have []string, name string) bool {
 func (c LintConfig) together(certs []Certificate) []Finding {
 	var all []Finding
 	for _, name := range c.Names {
-		if !slices.ContainsFunc(certs, func(cert Certificate) bool { return covers(cert.Names, name) }) {
+		if !covers(c.Expected, name) && !slices.ContainsFunc(certs, func(cert Certificate) bool { return covers(cert.Names, name) }) {
 			all = append(all, Finding{Name: name, Severity: Bad, Text: "no certificate is for " + name, Cure: "get one with that name; until then clients that dial it refuse the connection"})
 		}
 	}

@@ -42,7 +42,8 @@ type finding struct {
 // lint looks for what makes encoders refuse the certificates of a source.
 func lint(cfg *config.Config, source tlsconf.Source) []finding {
 	certs := certificates(source)
-	c := tlsconf.LintConfig{Profile: cfg.TLS.Profile}
+	expected := acmeDomains(cfg)
+	c := tlsconf.LintConfig{Profile: cfg.TLS.Profile, Expected: expected, Names: slices.Clone(expected)}
 	for _, d := range cfg.Dialed {
 		c.Names = append(c.Names, d.Name)
 	}

@@ -5,8 +5,11 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"rtmps-edge/config"
 	"rtmps-edge/tlsconf"
@@ -131,5 +134,40 @@ func TestSHA1IsForLegacyAlone(t *testing.T) {
 				t.Errorf("%q with %q, want %q", got, test.own, step.want)
 			}
 		}
+	}
+}
+
+// A certificate that an authority will give out is not missed before it has.
+func TestExpectedCertificatesAreNotMissed(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "edge.toml")
+	text := basic + `[authz]
+publish = ["open"]
+[tls]
+source = "certmagic"
+[tls.acme]
+domains = ["live.example.com"]
+storage = "acme"
+[[route]]
+server = "live.example.com"
+origin = "main"
+[[route]]
+server = "*.example.com"
+origin = "main"
+[[route]]
+server = "other.example.org"
+origin = "main"
+`
+	cfg, err := config.Parse(file, []byte(strings.ReplaceAll(text, "ORIGIN", "127.0.0.1:1935")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := newSource(cfg.TLS, logrus.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := lint(cfg, source)
+	if len(found) != 1 || !strings.Contains(found[0].at.String(), "edge.toml:21: route.server = \"other.example.org\": no certificate is for other.example.org") {
+		t.Errorf("%v", found)
 	}
 }
