@@ -382,7 +382,7 @@ func TestQueuesAreBounded(t *testing.T) {
 func TestEventsOfAStreamKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, func(n int) int {
-		if n%3 == 0 {
+		if n%3 == 0 && n/3 < tries { // fewer than one event could be unlucky with
 			return 503
 		}
 		return 200
