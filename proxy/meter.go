@@ -21,7 +21,7 @@ type meter struct {
 }
 
 type sample struct {
-	at     time.Time
+	at     int64 // Unix nanoseconds
 	bytes  int64
 	frames uint64
 }
@@ -32,10 +32,10 @@ func (m *meter) tick(now time.Time, count func() (bytes int64, frames uint64)) {
 	defer m.mu.Unlock()
 	last := m.ring[(m.n+samples-1)%samples]
 	// Looks are as often as half a sample, and not quite even.
-	if m.n > 0 && now.Sub(last.at) < sampleEvery-watchEvery/2 {
+	if m.n > 0 && now.Sub(time.Unix(0, last.at)) < sampleEvery-watchEvery/2 {
 		return
 	}
-	s := sample{at: now}
+	s := sample{at: now.UnixNano()}
 	s.bytes, s.frames = count()
 	if m.n == 0 || s.bytes != last.bytes {
 		m.moved = now
@@ -65,7 +65,7 @@ func (m *meter) read(now time.Time) (bits, bits10 int64, fps float64, silent tim
 }
 
 func (s sample) since(b sample) (bits int64, fps float64) {
-	seconds := s.at.Sub(b.at).Seconds()
+	seconds := time.Duration(s.at - b.at).Seconds()
 	if seconds <= 0 {
 		return 0, 0
 	}
