@@ -60,7 +60,7 @@ func (a *Admin) deleteSession(w http.ResponseWriter, q *http.Request) {
 		}
 	}
 	if !a.cfg.Server.Kick(id, kick) {
-		fail(w, http.StatusNotFound, "there is no such session; it may have ended")
+		a.kickElsewhere(w, q, id, d)
 		return
 	}
 	a.log(q, "session "+id+" kicked")
@@ -69,6 +69,20 @@ func (a *Admin) deleteSession(w http.ResponseWriter, q *http.Request) {
 		done += "; its address is none that can be banned"
 	}
 	reply(w, http.StatusOK, Done{Done: done})
+}
+
+// kickElsewhere asks the other edges of a cluster, if there is one.
+func (a *Admin) kickElsewhere(w http.ResponseWriter, q *http.Request, id string, ban time.Duration) {
+	found, err := a.cfg.Server.KickAnywhere(q.Context(), id, ban)
+	switch {
+	case found:
+		a.log(q, "session "+id+" kicked at another edge")
+		reply(w, http.StatusOK, Done{Done: "the session ends at another edge"})
+	case err != nil:
+		fail(w, http.StatusServiceUnavailable, "this edge has no such session, and the others cannot be asked now")
+	default:
+		fail(w, http.StatusNotFound, "there is no such session; it may have ended")
+	}
 }
 
 // duration reads a parameter, or answers what is wrong with it.

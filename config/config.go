@@ -13,6 +13,7 @@ import (
 	"rtmps-edge/admin"
 	"rtmps-edge/internal/fault"
 	"rtmps-edge/internal/readfile"
+	"rtmps-edge/internal/secret"
 	"rtmps-edge/internal/tomlfile"
 	"rtmps-edge/notify"
 	"rtmps-edge/proxy"
@@ -34,6 +35,10 @@ type Config struct {
 	Routes    []proxy.Route
 	Authz     Authz
 	Limits    proxy.Limits
+	// Redis is the URL of what the edges of a cluster share; empty: this edge is
+	// alone.
+	Redis     secret.Text
+	redisLine int
 	Admin     Admin
 	Notify    []notify.Config
 	// Dialed are the names by which clients are known to reach the edge.
@@ -164,6 +169,11 @@ func (c *Config) FaultOfCertificate(n int, problem string) fault.Fault {
 		at = c.certificates[n]
 	}
 	return c.Fault(at.line, at.key, at.value, problem)
+}
+
+// FaultOfRedis makes a fault of redis in [cluster].
+func (c *Config) FaultOfRedis(problem string) fault.Fault {
+	return c.Fault(c.redisLine, "cluster.redis", "", problem)
 }
 
 // Fault makes a fault of this file that was found later than by Load.

@@ -66,7 +66,7 @@ func TestDocumentedDefaults(t *testing.T) {
 				*list = []string{}
 			}
 		}
-		c.names.line = 0
+		c.names.line, c.redisLine = 0, 0
 		// Zero means the default that the documentation gives.
 		o := c.Origins[0]
 		if o.ChunkSize == 0 {
@@ -89,7 +89,7 @@ func TestDocumentedDefaults(t *testing.T) {
 // Every key that is read is documented, and nothing else is. The keys that are
 // read are those that each table's fault for an unknown key lists.
 func TestEveryKeyIsDocumented(t *testing.T) {
-	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[tls.acme]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[authz.password]", "[authz.certificate]", "[authz.webhook]", "[authz.jwt]", "[[authz.signed]]", "[limits]", "[admin]", "[[notify]]"}
+	tables := []string{"[log]", "[[listener]]", "[tls]", "[[tls.certificate]]", "[tls.acme]", "[[origin]]", "[[route]]", "[authz]", "[authz.keys]", "[authz.password]", "[authz.certificate]", "[authz.webhook]", "[authz.jwt]", "[[authz.signed]]", "[limits]", "[cluster]", "[admin]", "[[notify]]"}
 	text := ""
 	for _, table := range tables {
 		text += table + "\nnot-a-key = 1\n"
@@ -193,6 +193,8 @@ chunk_size = 1
 streams_per_ip = -1
 ban = "2y"
 auth_failures = 3
+[cluster]
+redis = "redis://user:hunter2"
 [admin]
 listen = ":9936"
 `})
@@ -211,13 +213,35 @@ listen = ":9936"
 	for _, key := range []string{"log.level", "listener.address", "listener.tls", "listener.origin", "listener.proxy_protocol", "listener.unix_mode",
 		"tls.client_ca", "tls.client_auth", "origin.client_ip", "tls.certificate.cert", "tls.certificate.key",
 		"origin.servers", "origin.dial_timeout", "origin.fourcc", "origin.balance", "route.app", "route.origin", "authz.play", "authz.deny_from", "authz.jwt", "authz.signed.scheme", "authz.signed.window", "authz.signed.secrets_file",
-		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "limits.ban", "limits.auth_failures", "admin.listen"} {
+		"limits.connect_rate_per_ip", "limits.publish_bitrate", "limits.chunk_size", "limits.streams_per_ip", "limits.ban", "limits.auth_failures", "cluster.redis", "admin.listen"} {
 		if !at["edge.toml "+key] {
 			t.Errorf("no fault of %s in\n%v", key, err)
 		}
 	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a password is told\n%v", err)
+	}
 	if !at["keys.toml hash"] {
 		t.Errorf("the faults of keys.toml are not told\n%v", err)
+	}
+}
+
+func TestRedis(t *testing.T) {
+	const rest = "[[listener]]\n[[origin]]\n"
+	for text, want := range map[string]string{
+		rest:                               "",
+		rest + "[cluster]\nredis = \"\"\n": "",
+		rest + "[cluster]\nredis = \"redis://:pw@127.0.0.1:6379/1\"": "redis://:pw@127.0.0.1:6379/1",
+		rest + "[cluster]\nredis_file = \"url\"":                     "rediss://from-a-file",
+	} {
+		c, err := Load(write(t, map[string]string{"edge.toml": text, "keys.toml": "", "url": "rediss://from-a-file\n"}))
+		if err != nil || c.Redis.Reveal() != want {
+			t.Errorf("%s: got %q, %v", text, c.Redis.Reveal(), err)
+		}
+	}
+	_, err := Load(write(t, map[string]string{"edge.toml": rest + "[cluster]\nredis_file = \"url\"", "keys.toml": "", "url": "http://hunter2"}))
+	if err == nil || !strings.Contains(err.Error(), "cluster.redis_file") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
 	}
 }
 

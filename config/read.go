@@ -44,7 +44,7 @@ func (c *Config) read(t *tomlfile.Table) {
 	for _, n := range t.Tables("notify") {
 		c.readNotify(n)
 	}
-	t.NotBuilt("cluster")
+	c.readCluster(t.Table("cluster"))
 	t.End()
 	c.readWhole(t)
 }
@@ -168,6 +168,21 @@ func (c *Config) readLimits(t *tomlfile.Table) {
 	limit(t, "chunk_size", &l.RTMP.ChunkSize, minChunkSize, maxChunkSize)
 	limit(t, "message_size", &l.RTMP.MessageSize, minMessage, maxMessage)
 	t.Duration("drain_timeout", &l.DrainTimeout, 0, 24*time.Hour)
+	t.End()
+}
+
+func (c *Config) readCluster(t *tomlfile.Table) {
+	t.Secret("redis", &c.Redis)
+	c.redisLine = t.Line("redis")
+	if !c.Redis.Empty() {
+		if err := ratelimit.CheckRedis(c.Redis); err != nil {
+			key := "redis"
+			if !t.Has(key) {
+				key = "redis_file"
+			}
+			t.Fault(key, err.Error())
+		}
+	}
 	t.End()
 }
 

@@ -37,12 +37,13 @@ var (
 	serverLoad  = desc("origin_sessions", "Streams at an origin's server.", "origin", "server")
 	expiry      = desc("certificate_expiry_timestamp_seconds", "When a certificate that is served expires.", "name")
 	bans        = desc("bans", "Addresses that are banned.")
+	clusterUp   = desc("cluster_up", "1 if the Redis that the edges share can be used; only where there is one.")
 	draining    = desc("draining", "1 if nothing is accepted any more.")
 )
 
 // Describe implements prometheus.Collector.
 func (p *puller) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{connections, sessions, stalled, streamBytes, originUp, serverLoad, expiry, bans, draining} {
+	for _, d := range []*prometheus.Desc{connections, sessions, stalled, streamBytes, originUp, serverLoad, expiry, bans, clusterUp, draining} {
 		c <- d
 	}
 }
@@ -58,6 +59,9 @@ func (p *puller) Collect(c chan<- prometheus.Metric) {
 	c <- prometheus.MustNewConstMetric(streamBytes, prometheus.CounterValue, float64(in), "in")
 	c <- prometheus.MustNewConstMetric(streamBytes, prometheus.CounterValue, float64(out), "out")
 	g.set(bans, float64(p.Server.Limiter().Bans.Len()))
+	if c := p.Server.Limiter().Cluster; c != nil {
+		g.set(clusterUp, truth(c.Up()))
+	}
 	if p.Certificates != nil {
 		for name, at := range p.Certificates() {
 			g.set(expiry, float64(at.Unix()), name)

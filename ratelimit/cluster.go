@@ -68,6 +68,32 @@ func CheckRedis(url secret.Text) error {
 	return nil
 }
 
+// PingRedis asks a Redis server whether it is there.
+func PingRedis(ctx context.Context, url secret.Text) error {
+	client, err := newClient(url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	return client.Ping(ctx).Err()
+}
+
+func newClient(url secret.Text) (*redis.Client, error) {
+	options, err := redis.ParseURL(url.Reveal())
+	if err != nil {
+		return nil, errRedisURL
+	}
+	silence()
+	options.Protocol, options.DisableIdentity = 2, true // what every server understands
+	options.MaxRetries = -1                             // a membership ends instead
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = batchTimeout, batchTimeout, batchTimeout
+	options.ContextTimeoutEnabled = true
+	options.PoolSize, options.MaxIdleConns = poolSize, poolSize
+	return redis.NewClient(options), nil
+}
+
 // Cluster lets the limits, bans and names of several edges hold together, by a
 // Redis that they share. While that is slow or gone, each edge goes on with its
 // own limits; when it returns, the edges tell it what they hold, and what was
@@ -111,16 +137,10 @@ type membership struct {
 
 // newCluster connects to nothing yet; run does.
 func newCluster(config ClusterConfig, local *Limiter) (*Cluster, error) {
-	options, err := redis.ParseURL(config.URL.Reveal())
+	client, err := newClient(config.URL)
 	if err != nil {
-		return nil, errRedisURL
+		return nil, err
 	}
-	silence()
-	options.Protocol, options.DisableIdentity = 2, true // what every server understands
-	options.MaxRetries = -1                             // a membership ends instead
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = batchTimeout, batchTimeout, batchTimeout
-	options.ContextTimeoutEnabled = true
-	options.PoolSize, options.MaxIdleConns = poolSize, poolSize
 	if config.Log == nil {
 		config.Log = logrus.New()
 		config.Log.SetOutput(io.Discard)
@@ -130,7 +150,7 @@ func newCluster(config ClusterConfig, local *Limiter) (*Cluster, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	return &Cluster{config: config, client: redis.NewClient(options), base: hex.EncodeToString(id[:]), local: local,
+	return &Cluster{config: config, client: client, base: hex.EncodeToString(id[:]), local: local,
 		leases: map[uint64]*held{}, lifted: map[peer]bool{}, kicks: map[string][]chan struct{}{}}, nil
 }
 

@@ -948,6 +948,12 @@ func TestRedisComesLater(t *testing.T) {
 	}
 	t.Cleanup(m.Close)
 	state(t, n, true)
+	if err := PingRedis(t.Context(), secret.New("redis://user:hunter2@"+addr)); err != nil {
+		t.Error(err)
+	}
+	if err := PingRedis(t.Context(), secret.New("redis://user:hunter3@"+addr)); err == nil || strings.Contains(err.Error(), "hunter3") {
+		t.Errorf("got %v", err)
+	}
 	if n.log.count("hunter2") != 0 || n.log.count("cannot be used") != 1 {
 		t.Errorf("the log:\n%s", n.log.b.String())
 	}

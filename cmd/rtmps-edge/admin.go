@@ -18,6 +18,7 @@ import (
 	"rtmps-edge/config"
 	"rtmps-edge/metrics"
 	"rtmps-edge/proxy"
+	"rtmps-edge/ratelimit"
 	"rtmps-edge/tlsconf"
 )
 
@@ -62,10 +63,15 @@ func newSteering(e *edge) *steering {
 }
 
 // attach makes the Server that is told of, and tells.
-func (s *steering) attach(e *edge) {
-	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: e.parts.policy, Log: e.log, Observer: observers{newLogObserver(e.log), s.metrics, s.admin, &s.notify}})
+func (s *steering) attach(e *edge) error {
+	limits, err := ratelimit.NewLimiter(ratelimit.LimiterConfig{Cluster: ratelimit.ClusterConfig{URL: e.cfg.Redis, Log: e.log}})
+	if err != nil {
+		return err
+	}
+	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: e.parts.policy, Log: e.log, Limiter: limits, Observer: observers{newLogObserver(e.log), s.metrics, s.admin, &s.notify}})
 	s.admin.Attach(e.srv)
 	s.metrics.Pull(metrics.Source{Server: e.srv, Certificates: func() map[string]time.Time { return expiries(e.certificates()) }})
+	return nil
 }
 
 // expiries are when certificates expire, by their names.

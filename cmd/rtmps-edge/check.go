@@ -18,6 +18,7 @@ import (
 
 	"rtmps-edge/config"
 	"rtmps-edge/proxy"
+	"rtmps-edge/ratelimit"
 	"rtmps-edge/tlsconf"
 )
 
@@ -57,7 +58,7 @@ func check(cmd *cobra.Command, file string) error {
 	for _, text := range p.tooMuch() {
 		fmt.Fprintf(w, "warn   %s\n", text)
 	}
-	faults := checkCertificates(w, cfg, p) + checkDomains(cmd.Context(), w, acmeDomains(cfg)) + checkOrigins(cmd.Context(), w, cfg)
+	faults := checkCertificates(w, cfg, p) + checkDomains(cmd.Context(), w, acmeDomains(cfg)) + checkOrigins(cmd.Context(), w, cfg) + checkRedis(cmd.Context(), w, cfg)
 	switch {
 	case faults == 1:
 		return &badUse{errors.New("1 fault")}
@@ -144,4 +145,18 @@ func checkOrigins(ctx context.Context, w io.Writer, cfg *config.Config) (faults 
 		fmt.Fprintf(w, "ok     origin %s, server %s answers RTMP (%d ms)\n", a.origin.Name, a.server, a.took.Milliseconds())
 	}
 	return faults
+}
+
+// checkRedis asks what the edges of a cluster share.
+func checkRedis(ctx context.Context, w io.Writer, cfg *config.Config) (faults int) {
+	if cfg.Redis.Empty() {
+		return 0
+	}
+	begin := time.Now()
+	if err := ratelimit.PingRedis(ctx, cfg.Redis); err != nil {
+		fmt.Fprintf(w, "FAULT  redis: %v\n       Is the Redis server running, and is this its address as seen from here?\n", err)
+		return 1
+	}
+	fmt.Fprintf(w, "ok     redis answers (%d ms)\n", time.Since(begin).Milliseconds())
+	return 0
 }

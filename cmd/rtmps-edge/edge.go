@@ -52,7 +52,10 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 		p.stop()
 		return nil, err
 	}
-	if e.steer.first, err = e.steer.open(cfg.Admin); err != nil {
+	if e.steer.first, err = e.steer.open(cfg.Admin); err == nil {
+		err = e.steer.attach(e)
+	}
+	if err != nil {
 		for _, l := range e.listeners {
 			_ = l.Close()
 		}
@@ -63,7 +66,6 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 	warnListeners(log, cfg)
 	e.tellCertificates(p)
 	allowSHA1(cfg)
-	e.steer.attach(e)
 	return e, nil
 }
 
@@ -179,6 +181,9 @@ func lines(err error) (list []string) {
 
 // replace swaps cfg in. All that can fail comes before anything is changed.
 func (e *edge) replace(cfg *config.Config) error {
+	if !cfg.Redis.Equal(e.cfg.Redis) {
+		return fault.List{cfg.FaultOfRedis("cannot change while the edge runs: restart it")}
+	}
 	p, err := build(cfg, e.parts, e.log, e.steer.metrics.Authorized)
 	if err != nil {
 		return err

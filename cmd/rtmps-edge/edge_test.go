@@ -255,6 +255,30 @@ func TestReloadChangesEverythingOrNothing(t *testing.T) {
 	}
 }
 
+// The Redis of a cluster is taken at the start only, and a reload says so.
+func TestRedisIsTakenAtTheStart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, basic)
+	s.write("edge.toml", basic+"[cluster]\nredis = \"redis://:hunter2@127.0.0.1:1\"\n")
+	s.hup <- os.Interrupt
+	s.logs.wait(t, 1, "not reloaded", "cluster.redis", "restart")
+	if strings.Contains(s.logs.String(), "hunter2") {
+		t.Errorf("a password is in the log:\n%s", s.logs)
+	}
+}
+
+// Without its Redis, an edge of a cluster works alone, and says that once.
+func TestAnEdgeWithoutItsRedis(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, basic+"[cluster]\nredis = \"redis://:hunter2@127.0.0.1:1\"\n")
+	s.logs.wait(t, 1, "level=warning", "Redis cannot be used")
+	s.mustPublish("127.0.0.1:0", true)
+	s.stop()
+	if strings.Contains(s.logs.String(), "hunter2") || strings.Count(s.logs.String(), "Redis cannot be used") != 1 {
+		t.Errorf("the log:\n%s", s.logs)
+	}
+}
+
 func TestAChangedFileReloads(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, basic)

@@ -175,7 +175,7 @@ func (t *Table) Add(list fault.List) { t.doc.faults = append(t.doc.faults, list.
 
 // secretWords are parts of the keys whose values may be secrets, also when they
 // are misspelt.
-var secretWords = []string{"secr", "pas", "tok", "hash", "cred", "auth_key"}
+var secretWords = []string{"secr", "pas", "tok", "hash", "cred", "auth_key", "redis"}
 
 // shown gives the beginning of a value, or nothing where it may be a secret.
 func shown(key string, value any) string {
