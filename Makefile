@@ -45,3 +45,9 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+
+# Beside nginx, HAProxy and stunnel, which it installs: a few minutes, better on
+# a machine that does nothing else. BENCH='-quick' or '-only ingest,play' for less.
+bench: build
+	go build -o bench/out/bench ./bench
+	./bench/out/bench $(BENCH)
