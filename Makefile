@@ -30,6 +30,10 @@ release:
 demo:
 	@go run ./cmd/rtmps-edge demo
 
+# One core for the proxy, one for the load: needs a machine with nothing else to do.
+bench: build
+	@go run ./bench -edge ./rtmps-edge
+
 # The real programs that the tests run: ffmpeg, OBS, GStreamer, nginx-rtmp …
 deps:
 	@./e2e/deps.sh
