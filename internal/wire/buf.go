@@ -28,16 +28,27 @@ type Buf struct {
 	s    *storage
 	r, w int
 	held int            // of the unread bytes, how many at the end are not shown yet
-	keep [keepSize]byte // the unread rest while s is nil: keep[:w], r = 0
+	keep [keepSize]byte // the unread rest while s and shrunk are nil: keep[:w], r = 0
+	// shrunk is the unread rest in a place of its own size, after Shrink: all of
+	// it, r = 0.
+	shrunk []byte
 }
 
 // Bytes returns the unread bytes, but for those that are held back. They are
 // valid until the next fill or Release.
 func (b *Buf) Bytes() []byte {
 	if b.s == nil {
-		return b.keep[b.r : b.w-b.held]
+		return b.rest()[b.r : b.w-b.held]
 	}
 	return b.s[b.r : b.w-b.held]
+}
+
+// rest is where the bytes are while there is no storage.
+func (b *Buf) rest() []byte {
+	if b.shrunk != nil {
+		return b.shrunk
+	}
+	return b.keep[:]
 }
 
 // Len returns how many bytes are unread and not held back.
@@ -73,8 +84,8 @@ func (b *Buf) Space() []byte {
 	switch {
 	case b.s == nil:
 		s := pool.Get().(*storage)
-		b.w = copy(s[:], b.keep[b.r:b.w])
-		b.r, b.s = 0, s
+		b.w = copy(s[:], b.rest()[b.r:b.w])
+		b.r, b.s, b.shrunk = 0, s, nil
 	case b.r > 0:
 		b.w = copy(b.s[:], b.s[b.r:b.w])
 		b.r = 0
@@ -97,11 +108,24 @@ func (b *Buf) Park() {
 	b.s = nil
 }
 
+// Shrink is Park for peers that are not trusted yet: whatever is unread gets a
+// place of its own size, at the price of an allocation and two copies.
+func (b *Buf) Shrink() {
+	if b.s == nil || b.w-b.r <= keepSize {
+		b.Park()
+		return
+	}
+	b.shrunk = append([]byte(nil), b.s[b.r:b.w]...)
+	b.r, b.w = 0, len(b.shrunk)
+	pool.Put(b.s)
+	b.s = nil
+}
+
 // Release forgets the unread bytes and gives the storage back.
 func (b *Buf) Release() {
 	if b.s != nil {
 		pool.Put(b.s)
 		b.s = nil
 	}
-	b.r, b.w, b.held = 0, 0, 0
+	b.r, b.w, b.held, b.shrunk = 0, 0, 0, nil
 }

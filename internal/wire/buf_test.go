@@ -51,3 +51,37 @@ func TestHeldBytesAreNotConsumed(t *testing.T) {
 		}()
 	}
 }
+
+func TestShrink(t *testing.T) {
+	var b Buf
+	defer b.Release()
+	add := func(s string) { b.Extend(copy(b.Space(), s)) }
+	const first, second = "0123456789012345678901234567890123456789", "abc"
+	add("xx" + first)
+	b.Consume(2)
+	b.Shrink()
+	if b.s != nil || len(b.shrunk) != len(first) || string(b.Bytes()) != first || b.Len() != len(first) {
+		t.Fatalf("shrunk to %q", b.Bytes())
+	}
+	b.Consume(10)
+	b.Shrink() // nothing to do
+	b.Park()
+	if string(b.Bytes()) != first[10:] {
+		t.Errorf("then %q", b.Bytes())
+	}
+	add(second)
+	if b.shrunk != nil || string(b.Bytes()) != first[10:]+second {
+		t.Errorf("grown to %q", b.Bytes())
+	}
+	b.Consume(b.Len() - 5)
+	b.Shrink()
+	if b.s != nil || b.shrunk != nil || string(b.Bytes()) != "89"+second {
+		t.Errorf("parked %q", b.Bytes())
+	}
+	add(first)
+	b.Shrink()
+	b.Release()
+	if b.Len() != 0 || b.shrunk != nil {
+		t.Error("something is left after Release")
+	}
+}

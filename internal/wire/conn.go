@@ -38,10 +38,11 @@ type Conn struct {
 
 // reading is what a call of ReadBuf hands to the callback of the raw connection.
 type reading struct {
-	dst   *Buf
-	n     int
-	err   error
-	ready func(fd uintptr) bool // its method, bound once
+	dst    *Buf
+	n      int
+	err    error
+	frugal bool                  // no storage is held for what is not whole
+	ready  func(fd uintptr) bool // its method, bound once
 }
 
 // writing is the same for WriteBufs.
@@ -67,6 +68,10 @@ func New(c net.Conn) *Conn {
 	}
 	return w
 }
+
+// Frugal says whether the connection holds as little as it can while it waits for
+// the rest of something, also where that costs time. Nothing may read meanwhile.
+func (c *Conn) Frugal(yes bool) { c.in.frugal = yes }
 
 // Peek waits for the next byte and leaves it to be read. Nothing else may read
 // meanwhile.
@@ -135,6 +140,9 @@ func (c *Conn) ReadBuf(b *Buf) (int, error) {
 func (r *reading) read(fd uintptr) bool {
 	n, again, err := readRaw(fd, r.dst.Space())
 	if again {
+		if r.frugal {
+			r.dst.Shrink()
+		}
 		r.dst.Park()
 		return false
 	}

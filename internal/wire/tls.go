@@ -32,6 +32,9 @@ func Client(c net.Conn, config *tls.Config) *TLSConn {
 	return &TLSConn{Conn: tls.Client(rec, config), rec: rec}
 }
 
+// Frugal is Conn.Frugal.
+func (c *TLSConn) Frugal(yes bool) { c.rec.Conn.Frugal(yes) }
+
 // ErrUnannounced is the end of a TCP connection whose peer did not say in TLS
 // that it was done: it has crashed, or something on the way has cut the line, or
 // it does not care. It is io.EOF, too.
