@@ -244,6 +244,45 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// TestHalfARecord: TLS hands nothing on of a record that is not whole, and it may
+// be of 16 KiB.
+func TestHalfARecord(t *testing.T) {
+	const n = 50
+	e := newEdge(t, nil, sink(t, "", discard))
+	ceiling{bytes: 64 << 10, goroutines: 2}.hold(t, n, func() {
+		for range n {
+			raw, err := net.Dial("tcp", e.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = raw.Close() })
+			cut := &cutting{Conn: raw}
+			c := tls.Client(cut, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
+			if err := c.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			cut.half = true
+			_, _ = c.Write(make([]byte, 16000))
+		}
+		waitFor(t, func() bool { return e.Sessions() == n })
+	})
+}
+
+// cutting sends half of a write, and nothing more.
+type cutting struct {
+	net.Conn
+	half bool
+}
+
+func (c *cutting) Write(p []byte) (int, error) {
+	if c.half {
+		_, err := c.Conn.Write(p[:len(p)/2])
+		c.Conn = nil
+		return len(p), err
+	}
+	return c.Conn.Write(p)
+}
+
 // TestSlowClientsAreNotWaitedFor: one byte after the other does not help. The
 // deadline is one for all that a setup takes.
 func TestSlowClientsAreNotWaitedFor(t *testing.T) {

@@ -56,6 +56,7 @@ type leg interface {
 	wire.Reader
 	wire.Writer
 	CloseWrite() error
+	Frugal(bool)
 	Seal(p []byte) (sealed []byte, socket net.Conn, err error)
 	Socket() net.Conn
 }
@@ -131,6 +132,7 @@ var errPanic = errors.New("panic")
 func newSession(srv *Server, c net.Conn, lc ListenerConfig) *session {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{srv: srv, policy: srv.Policy(), listener: lc, conn: wire.New(c), begun: time.Now(), ctx: ctx, cancel: cancel}
+	s.conn.Frugal(true) // until it is known who that is
 	s.here = addrPort(c.LocalAddr())
 	s.event = Event{Session: newID(), Listener: lc.Address, Client: addrPort(c.RemoteAddr())}
 	return s

@@ -64,6 +64,7 @@ type watched struct {
 // started puts the stream under the watch. The deadline is cleared here only.
 func (s *session) started(g authz.Grant, client, origin *rtmp.Conn) {
 	s.deadline(0)
+	s.conn.Frugal(false)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
 	endSetup := s.cancel
