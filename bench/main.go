@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,11 @@ func main() {
 	flag.StringVar(&nginxBuffer, "nginx-buffer", nginxBuffer, "nginx's proxy_buffer_size")
 	flag.Parse()
 	var err error
+	for _, program := range []*string{&o.edge, &o.edge2} { // peers run in folders of their own
+		if strings.HasPrefix(*program, ".") {
+			*program, _ = filepath.Abs(*program)
+		}
+	}
 	if *gocopy != "" {
 		err = serveGocopy(*gocopy)
 	} else if err = pinSelf(); err == nil {
