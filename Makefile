@@ -32,7 +32,7 @@ demo:
 
 # One core for the proxy, one for the load: needs a machine with nothing else to do.
 bench: build
-	@go run ./bench -edge ./rtmps-edge
+	@go run ./bench -edge ./rtmps-edge $(BENCH)
 
 # The real programs that the tests run: ffmpeg, OBS, GStreamer, nginx-rtmp …
 deps:
@@ -49,9 +49,3 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
-
-# Beside nginx, HAProxy and stunnel, which it installs: a few minutes, better on
-# a machine that does nothing else. BENCH='-quick' or '-only ingest,play' for less.
-bench: build
-	go build -o bench/out/bench ./bench
-	./bench/out/bench $(BENCH)
