@@ -16,8 +16,9 @@ import (
 func TestPacedInPieces(t *testing.T) {
 	s := corpus.Publishing(t)[0]
 	in := afterPublish(t, s.C2S)
+	in = bytes.Repeat(in, 1+2*wire.BufSize/len(in)) // more than one read
 	plain := relayed(t, in, nil)
-	for _, next := range []int{0, 1, 1000, 1 << 20} {
+	for _, next := range []int{0, 50, 1000, 1 << 20} {
 		var asked []int
 		total := 0
 		got := relayed(t, in, func(n int) (int, error) {
