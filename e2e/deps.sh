@@ -13,7 +13,7 @@ packages=(
   rtmpdump
   nginx-light libnginx-mod-rtmp haproxy
   obs-studio libgl1-mesa-dri xvfb x11-utils ca-certificates
-  pebble testssl.sh openssl
+  pebble testssl.sh openssl redis-server
   chromium prometheus
   systemd systemd-container man-db git
 )

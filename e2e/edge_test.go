@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,7 @@ type settings struct {
 	Admin    string // listen of [admin]; "" = none
 	Token    string // of [admin]
 	Notify   string // url of a [[notify]]; "" = none
+	Redis    string // of [cluster]; "" = none
 	NoTee    bool   // so that an origin which is not there refuses the edge's connections
 }
 
@@ -68,7 +70,10 @@ file = "keys.toml"
 [admin]
 listen = "{{.Admin}}"
 token  = "{{.Token}}"
-{{with .Notify}}
+{{with .Redis}}
+[cluster]
+redis = "{{.}}"
+{{end}}{{with .Notify}}
 [[notify]]
 url = "{{.}}"
 {{end}}`))
@@ -91,6 +96,7 @@ type edge struct {
 	port    string // of its listener
 	tee     *tee
 	secrets []string
+	killed  bool // by the test: there is no good end to wait for
 }
 
 // firstSerial is that of the certificate that an edge begins with.
@@ -177,6 +183,9 @@ func (e *edge) url() string { return "rtmps://localhost:" + e.port + "/live" }
 
 // shutdown ends the edge as a service manager does.
 func (e *edge) shutdown(t testing.TB) {
+	if e.killed {
+		return
+	}
 	if e.alive() {
 		e.signal(t, syscall.SIGTERM)
 	}
@@ -187,6 +196,14 @@ func (e *edge) shutdown(t testing.TB) {
 		t.Error("the edge has a data race")
 	}
 	e.secretsKept(t)
+}
+
+// kill ends the edge as a machine that fails does.
+func (e *edge) kill(t testing.TB) {
+	t.Helper()
+	e.killed = true
+	e.signal(t, os.Kill)
+	e.exit(t)
 }
 
 // secretsKept looks for the keys in all that the edge has said, and in all

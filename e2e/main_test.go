@@ -107,6 +107,7 @@ var packages = map[string]string{
 	"chromium":       "chromium",
 	"prometheus":     "prometheus",
 	"promtool":       "prometheus",
+	"redis-server":   "redis-server",
 	"sh":             "dash",
 	"python3":        "python3-minimal",
 	"php":            "php-cli",

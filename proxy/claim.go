@@ -60,7 +60,7 @@ func (s *session) yields(rule Duplicate, to netip.Addr) bool {
 			return true
 		}
 	}
-	return s.isGhost()
+	return s.isEnded() || s.isGhost() // the first is on its way out already
 }
 
 // isGhost reports whether the client is likely gone: it has sent nothing for

@@ -205,6 +205,9 @@ func (c *Cluster) keepJoined(ctx context.Context) {
 // fail ends a membership.
 func (c *Cluster) fail(m *membership, err error) {
 	if c.current.CompareAndSwap(m, nil) && m.ctx.Err() == nil { // else it is being closed
+		if err == errLapsed || err == errPaused {
+			c.humble()
+		}
 		m.cancel()
 		c.report(stateDown, err)
 	}

@@ -115,9 +115,9 @@ func (c *Cluster) settle(m *membership, leases []*held) error {
 	return c.send(m.ctx, c.farewell(c.edge(m.epoch-1)))
 }
 
-// farewell makes an edge unknown.
+// farewell makes an edge unknown, and tells those who wait for one of its names.
 func (c *Cluster) farewell(edge string) []op {
-	return []op{command("DEL", prefix+"edge:"+edge, prefix+"conns:"+edge), command("SREM", prefix+"edges", edge)}
+	return []op{command("DEL", prefix+"edge:"+edge, prefix+"conns:"+edge), command("SREM", prefix+"edges", edge), event{T: "left"}.op()}
 }
 
 // leave lets the others have what this edge held.
@@ -139,8 +139,7 @@ func (c *Cluster) tick(m *membership) {
 			return
 		}
 		now := time.Now()
-		if now.Sub(last) >= edgeTTL-beatEvery {
-			c.humble()
+		if now.Sub(last) >= edgeTTL/2 {
 			c.fail(m, errPaused)
 			return
 		}
@@ -181,8 +180,8 @@ func (c *Cluster) stale(now time.Time) []*held {
 	return list
 }
 
-// humble makes the names of this edge give way: it stood still for so long that
-// the others may have had reason to take them.
+// humble makes the names of this edge give way: it stood still, or was forgotten,
+// so that the others may have had reason to take them.
 func (c *Cluster) humble() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -236,6 +235,8 @@ func (c *Cluster) heard(m *membership, e event) {
 		c.asked(m, e)
 	case "keep", "yours", "lost":
 		c.answered(e)
+	case "left":
+		c.askAgain()
 	case "ban", "lift":
 		c.heardBan(e)
 	case "kick":

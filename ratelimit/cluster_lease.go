@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // handover is how long a publisher waits for another edge to end the stream
@@ -128,10 +130,15 @@ func (c *Cluster) take(ctx context.Context, r StreamRequest, lim StreamLimits) (
 		return h, nil
 	}
 	c.catchUp(m)
-	answer, err := c.eval(m, streamScript, m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name,
-		lim.PerIP, lim.PerSubject, h.since, r.Rule, addressText(r.Addr))
-	if err == nil && answer == answerHeld {
-		answer = c.await(ctx, m, h)
+	ctx, cancel := context.WithTimeout(ctx, handover)
+	defer cancel()
+	answer, err := answerAgain, error(nil)
+	for answer == answerAgain {
+		answer, err = c.eval(m, streamScript, m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name,
+			lim.PerIP, lim.PerSubject, h.since, r.Rule, addressText(r.Addr))
+		if err == nil && answer == answerHeld {
+			answer = c.await(ctx, m, h)
+		}
 	}
 	if err != nil || answer == answerOK {
 		return h, nil
@@ -155,18 +162,36 @@ func (c *Cluster) stopAsking(h *held) {
 func (c *Cluster) registrations(m *membership, leases []*held) []op {
 	var ops []op
 	for _, h := range leases {
-		lease := c.lease(h, m.epoch)
-		if !h.stream {
-			ops = append(ops, command("SADD", prefix+"conns:"+m.id, lease))
-			if h.peer != "" {
-				ops = append(ops, command("SADD", prefix+"conn:"+h.peer, lease), command("PEXPIRE", prefix+"conn:"+h.peer, keyTTLms))
-			}
+		if h.stream {
+			ops = append(ops, c.registration(m, h, func(answer string) { c.registered(m, h, answer) }))
 			continue
 		}
-		ops = append(ops, evaluation(registerScript, func(answer string) { c.registered(m, h, answer) },
-			m.id, lease, h.peer, h.subject, h.name, h.since, h.request.Rule, addressText(h.request.Addr), c.isHumble(h)))
+		lease := c.lease(h, m.epoch)
+		if h.peer != "" {
+			ops = append(ops, command("SADD", prefix+"conn:"+h.peer, lease), command("PEXPIRE", prefix+"conn:"+h.peer, keyTTLms))
+		}
+		last := command("SADD", prefix+"conns:"+m.id, lease)
+		last.done = func(redis.Cmder) { c.outlived(m, h) }
+		ops = append(ops, last)
 	}
 	return ops
+}
+
+func (c *Cluster) registration(m *membership, h *held, done func(answer string)) op {
+	return evaluation(registerScript, done, m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name,
+		h.since, h.request.Rule, addressText(h.request.Addr), c.isHumble(h))
+}
+
+// outlived reports whether h was given back while it was being told of, and takes
+// it back again: what came last may have been the telling.
+func (c *Cluster) outlived(m *membership, h *held) bool {
+	c.mu.Lock()
+	gone := c.leases[h.n] == nil
+	c.mu.Unlock()
+	if gone {
+		c.takeBack(m, h)
+	}
+	return gone
 }
 
 // hashed bounds the length of a text that is a key, and keeps nothing.

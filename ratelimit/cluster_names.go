@@ -3,25 +3,47 @@ package ratelimit
 import (
 	"context"
 	"net/netip"
-	"time"
 )
 
-// await waits for what the owner of a name says to h. What it returns is an
-// answer of a script.
+// answerAgain says that it is worth while to ask again: an edge has left.
+const answerAgain = "again"
+
+// await waits for what the owner of a name says to h, and makes it the answer of
+// a script. When ctx is done, the owner has not said that it lets go.
 func (c *Cluster) await(ctx context.Context, m *membership, h *held) string {
-	t := time.NewTimer(handover)
-	defer t.Stop()
 	select {
 	case said := <-h.answer:
-		if said == "yours" {
+		switch said {
+		case answerAgain:
+			return answerAgain
+		case "yours":
 			return answerOK
 		}
 	case <-m.ctx.Done(): // whoever has it keeps it for now; the next membership tells
 		return answerOK
-	case <-t.C:
 	case <-ctx.Done():
 	}
 	return ReasonDuplicate
+}
+
+// askAgain is called when an edge has left, and with it perhaps the owner of a
+// name that is waited for.
+func (c *Cluster) askAgain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.leases {
+		if h.asking > 0 {
+			h.say(answerAgain)
+		}
+	}
+}
+
+// say answers who waits, if nobody has.
+func (h *held) say(answer string) {
+	select {
+	case h.answer <- answer:
+	default:
+	}
 }
 
 // addressOf is the address that another edge has said; not valid without one.
@@ -56,10 +78,7 @@ func (c *Cluster) answered(e event) {
 	c.mu.Unlock()
 	switch {
 	case asking:
-		select {
-		case h.answer <- e.T:
-		default:
-		}
+		h.say(e.T)
 	case e.T == "lost":
 		c.lose(h)
 	}
@@ -67,13 +86,14 @@ func (c *Cluster) answered(e event) {
 
 // registered is called with the answer to a registration.
 func (c *Cluster) registered(m *membership, h *held, answer string) {
+	if c.outlived(m, h) {
+		return
+	}
 	switch answer {
 	case answerGone:
 		c.fail(m, errLapsed)
 	case answerOK:
-		c.mu.Lock()
-		h.humble = false
-		c.mu.Unlock()
+		c.notHumble(h)
 	case answerLost:
 		c.lose(h)
 	case answerHeld:
@@ -84,18 +104,44 @@ func (c *Cluster) registered(m *membership, h *held, answer string) {
 	}
 }
 
-// argue waits until it is clear whose name it is.
+// argue waits until it is clear whose name it is. The stream goes on meanwhile,
+// and it does if the owner never answers: then it is gone, and the name with it.
 func (c *Cluster) argue(m *membership, h *held) {
-	answer := c.await(m.ctx, m, h)
-	c.mu.Lock()
-	h.asking--
-	if answer == answerOK {
-		h.humble = false
+	defer c.stopAsking(h)
+	for {
+		ctx, cancel := context.WithTimeout(m.ctx, handover)
+		answer := c.await(ctx, m, h)
+		late := ctx.Err() != nil
+		cancel()
+		switch {
+		case m.ctx.Err() != nil:
+			return
+		case answer == answerOK:
+			c.notHumble(h)
+			return
+		case answer == ReasonDuplicate && !late:
+			c.lose(h)
+			return
+		}
+		if !c.insist(m, h) {
+			return
+		}
 	}
-	c.mu.Unlock()
-	if answer != answerOK && m.ctx.Err() == nil {
-		c.lose(h)
+}
+
+// insist asks again for a name, and reports whether it is still not clear.
+func (c *Cluster) insist(m *membership, h *held) bool {
+	answer := ""
+	o := c.registration(m, h, func(s string) { answer = s })
+	if err := c.send(m.ctx, []op{o}); err != nil {
+		c.fail(m, err)
+		return false
 	}
+	if answer == answerHeld {
+		return !c.outlived(m, h)
+	}
+	c.registered(m, h, answer)
+	return false
 }
 
 // lose ends a stream whose name is another edge's.
@@ -104,6 +150,13 @@ func (c *Cluster) lose(h *held) {
 	if h.request.Lost != nil {
 		h.request.Lost()
 	}
+}
+
+// notHumble: the name of h is its own again.
+func (c *Cluster) notHumble(h *held) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.humble = false
 }
 
 // isHumble is "1" if h may not win a name by itself: others had reason to think

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -277,16 +278,7 @@ func TestClusterNeverMoreThanAllowed(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	soon(t, "all is given back", func() bool {
-		for _, key := range m.Keys() {
-			for _, kind := range []string{"conn:", "conns:", "stream:", "subject:", "name:"} {
-				if strings.HasPrefix(key, prefix+kind) {
-					return false
-				}
-			}
-		}
-		return true
-	})
+	soon(t, "all is given back", func() bool { return !slices.ContainsFunc(m.Keys(), ofLease) })
 	for i, edge := range n {
 		if c := edge.Admission.Connections() + edge.Streams.Len() + len(edge.Cluster.leases); c != 0 {
 			t.Errorf("edge %d: %d left over", i, c)
@@ -736,6 +728,85 @@ func TestEdgeThatStoodStill(t *testing.T) {
 	if owner := m.HGet(prefix+"name:"+hashed("live/y"), "lease"); !strings.HasPrefix(owner, n[0].Cluster.base) {
 		t.Errorf("the other name is of %q", owner)
 	}
+}
+
+// Who waits for a name hears when the edge that had it has come back without it.
+func TestNameOfAnEdgeThatWasAway(t *testing.T) {
+	m := miniredis.RunT(t)
+	g := newGateway(t, m.Addr())
+	away, there := newNode(t, g.addr), newNode(t, m.Addr())
+	up(t, away, there)
+	l := streams(t, away, newPublisher("192.0.2.1", "live/x", RuleReject, false).StreamRequest, StreamLimits{}, "")
+	g.cut()
+	state(t, away, false)
+	l.Release() // nobody hears it
+	go func() {
+		name := prefix + "name:" + hashed("live/x")
+		for m.HGet(name, "next") == "" && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		g.open()
+	}()
+	streams(t, there, newPublisher("192.0.2.2", "live/x", RuleReject, false).StreamRequest, StreamLimits{}, "")
+}
+
+// A stream whose name is still that of an edge which died in the outage goes on
+// until the name is free, and has it then.
+func TestNameOfAnEdgeThatDiedInTheOutage(t *testing.T) {
+	m := miniredis.RunT(t)
+	g := newGateway(t, m.Addr())
+	dead, there := newNode(t, m.Addr()), newNode(t, g.addr)
+	up(t, dead, there)
+	streams(t, dead, newPublisher("192.0.2.1", "live/x", RuleReject, false).StreamRequest, StreamLimits{}, "")
+	g.cut()
+	state(t, there, false)
+	dead.crash()
+	p := newPublisher("192.0.2.1", "live/x", RuleReject, false)
+	streams(t, there, p.StreamRequest, StreamLimits{}, "")
+	g.open()
+	state(t, there, true)
+	name := prefix + "name:" + hashed("live/x")
+	soon(t, "the owner is asked", func() bool { return m.HGet(name, "next") != "" })
+	for range 4 {
+		m.FastForward(beatEvery)
+		there.beat(t)
+	}
+	soon(t, "the name is its own", func() bool { return strings.HasPrefix(m.HGet(name, "lease"), there.Cluster.base) })
+	select {
+	case <-p.lost:
+		t.Error("the only stream was ended")
+	default:
+	}
+}
+
+// What is given back while it is being told of is not left over.
+func TestGivenBackWhileTold(t *testing.T) {
+	m, n := cluster(t, 1)
+	c := n[0].Cluster
+	member := c.current.Load()
+	release := connects(t, n[0], "192.0.2.1", AdmissionLimits{}, "")
+	l := streams(t, n[0], newPublisher("192.0.2.1", "live/x", RuleReject, false).StreamRequest, StreamLimits{}, "")
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.leases))
+	c.mu.Unlock()
+	ops := c.registrations(member, all)
+	release()
+	l.Release()
+	soon(t, "both are given back", func() bool { return !member.queue.busy() })
+	if err := c.send(member.ctx, ops); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "both are given back again", func() bool { return !slices.ContainsFunc(m.Keys(), ofLease) })
+}
+
+// ofLease reports whether a key in Redis exists for a lease.
+func ofLease(key string) bool {
+	for _, kind := range []string{"conn:", "conns:", "stream:", "subject:", "name:"} {
+		if strings.HasPrefix(key, prefix+kind) {
+			return true
+		}
+	}
+	return false
 }
 
 func TestClusterBans(t *testing.T) {
