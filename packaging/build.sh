@@ -34,7 +34,7 @@ put() { install -D -m 0644 "$1" "$2"; }
 # Man pages, completion and documents are the same on every machine.
 common() {
 	mkdir -p "$stage/man" "$stage/completion"
-	go test -count=1 -run '^TestManPages$' ./cmd/rtmps-edge -args -man "$stage/man" >/dev/null
+	go test -trimpath -count=1 -run '^TestManPages$' ./cmd/rtmps-edge -args -man "$stage/man" >/dev/null
 	program "$here" "$stage/rtmps-edge"
 	for shell in bash zsh fish; do
 		"$stage/rtmps-edge" completion $shell >"$stage/completion/$shell"
@@ -50,7 +50,7 @@ documents() {
 
 # bill ARCH: what is in the program of that machine
 bill() {
-	go run ./packaging/sbom -version "$version" -notices "$stage/$1.notices" "$stage/$1/rtmps-edge" >"$stage/$1.cdx.json"
+	go run -trimpath ./packaging/sbom -version "$version" -notices "$stage/$1.notices" "$stage/$1/rtmps-edge" >"$stage/$1.cdx.json"
 }
 
 # still DIRECTORY: every time in it is that of the commit
