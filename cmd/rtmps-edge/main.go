@@ -73,21 +73,8 @@ Exit status: 0 well, 1 failed at work, 2 bad use or bad configuration.`,
 	})
 	root.AddCommand(runCommand(), checkCommand(), demoCommand(), keyCommand(), userCommand(), probeCommand(), sessionsCommand(), topCommand(), kickCommand(), bansCommand(), drainCommand(), reloadCommand(),
 		signCommand(), verifyCommand(), versionCommand())
-	completeFiles(root)
+	complete(root)
 	return root
-}
-
-// completeFiles lets shells complete file names only where one is meant.
-func completeFiles(c *cobra.Command) {
-	if c.ValidArgsFunction == nil {
-		c.ValidArgsFunction = cobra.NoFileCompletions
-	}
-	if c.Flags().Lookup("config") != nil {
-		_ = c.MarkFlagFilename("config", "toml")
-	}
-	for _, sub := range c.Commands() {
-		completeFiles(sub)
-	}
 }
 
 // noArgs refuses arguments that a command has no use for.

@@ -139,8 +139,17 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// What is completed are commands and flags, and files only where one is meant.
+// What is completed are commands, flags, subjects, and files only where one is
+// meant.
 func TestCompletions(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys.toml")
+	if err := os.WriteFile(keys, []byte("[[key]]\nsubject = \"alice\"\nhash = \"sha256:"+strings.Repeat("0", 64)+"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "users.toml")
+	if err := os.WriteFile(users, []byte("[[user]]\nname = \"bob\"\npassword = \"x\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		want string
@@ -149,6 +158,10 @@ func TestCompletions(t *testing.T) {
 		{[]string{""}, "probe\t", ""},
 		{[]string{"check", "--"}, "--config\t", ""},
 		{[]string{"check", ""}, fmt.Sprintf(":%d\n", cobra.ShellCompDirectiveNoFileComp), "check"},
+		{[]string{"key", "remove", "-f", keys, ""}, "alice\n", ""},
+		{[]string{"key", "remove", "-f", keys, "alice", ""}, ":", "alice"},
+		{[]string{"key", "remove", "-f", "nowhere.toml", ""}, ":", "\n\n"},
+		{[]string{"user", "remove", "-f", users, ""}, "bob\n", ""},
 		{[]string{"run", "-c", ""}, fmt.Sprintf("toml\n:%d\n", cobra.ShellCompDirectiveFilterFileExt), ""},
 	} {
 		var out bytes.Buffer

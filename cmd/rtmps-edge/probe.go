@@ -45,7 +45,8 @@ lasted a second; the stream is then ended. What is published is empty, but it is
 ends the stream that runs under the same key.
 
 The key is the last part of the URL. With --stdin it is read from standard input, unseen by others on this machine, and the URL
-is what OBS calls Server. The key is never printed, not even where the server repeats it.`,
+is what OBS calls Server. The key is never printed, not even where the server repeats it. A user and a password before the host
+(rtmps://USER:PASSWORD@HOST/APP/KEY) are for servers that ask for a login, as with "Use authentication" in OBS.`,
 		Example: "  rtmps-edge probe rtmps://live.example.com:1936/live/KEY\n  rtmps-edge probe --stdin rtmps://live.example.com/live < key.txt\n" +
 			"  rtmps-edge probe --ca certs/ca.pem rtmps://localhost:1936/live/KEY\n  rtmps-edge probe --json rtmp://192.0.2.1/live/KEY | jq .failures",
 		Args: oneArg("URL"),

@@ -128,6 +128,33 @@ func TestProbeJSONAndStdin(t *testing.T) {
 	}
 }
 
+// It logs in as OBS does, with authmod=adobe.
+func TestProbeLogsIn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, basic+"[authz]\npublish = [\"password\"]\n", func(dir string) {
+		text := "[[user]]\nname = \"alice\"\npassword = \"pass-word-1\"\n"
+		if err := os.WriteFile(filepath.Join(dir, "users.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	address := s.address("127.0.0.1:0") + "/live/anything"
+	for _, c := range []struct {
+		user  string
+		good  bool
+		words []string
+	}{
+		{"alice:pass-word-1@", true, []string{"ok    connect", "asks for a login", "ok    login", "as alice", "ok    createStream", "ok    publish"}},
+		{"alice:wrong@", false, []string{"FAIL  login", "user list"}},
+		{"nobody:pass-word-1@", false, []string{"FAIL  login"}},
+		{"", false, []string{"FAIL  connect", "USER:PASSWORD@127.0.0.1"}},
+	} {
+		out, err := runProbe(t, "", "--insecure", "rtmps://"+c.user+address)
+		if (err == nil) != c.good || !hasAll(out, c.words) || strings.Contains(out, "pass-word-1") {
+			t.Errorf("%s: %v, want %q in\n%s", c.user, err, c.words, out)
+		}
+	}
+}
+
 // A key that is given wrongly is not repeated.
 func TestProbeBadUse(t *testing.T) {
 	for _, args := range [][]string{

@@ -88,6 +88,7 @@ const (
 	stepCertificate = "certificate"
 	stepHandshake   = "handshake"
 	stepConnect     = "connect"
+	stepLogin       = "login"
 	stepPublish     = "publish"
 )
 
@@ -116,6 +117,8 @@ type prober struct {
 	begin    time.Time // of the step under way
 	address  string    // that answered
 	asked    bool      // for a client certificate
+	step     string    // of the RTMP dialogue that is under way
+	login    login
 }
 
 func (p *prober) run(ctx context.Context) bool {
@@ -137,7 +140,14 @@ func (p *prober) run(ctx context.Context) bool {
 		}
 		conn = &ear{Conn: c}
 	}
-	return p.publish(ctx, conn)
+	err := p.publish(conn)
+	for err != nil && p.goesOn(err) {
+		if conn, err = p.again(ctx); err == nil {
+			err = p.publish(conn)
+			_ = conn.Close()
+		}
+	}
+	return err == nil || p.notPublished(ctx, conn, err)
 }
 
 // end reports a step and begins the next. A step with failures has failed.

@@ -38,6 +38,7 @@ const (
 	ClosedAtConnect   Problem = "closed-at-connect"
 	UnknownApp        Problem = "unknown-app"
 	WantsLogin        Problem = "wants-login"
+	WrongLogin        Problem = "wrong-login"
 	WrongKey          Problem = "wrong-key"
 	InUse             Problem = "in-use"
 	OverLimit         Problem = "over-limit"
@@ -79,7 +80,8 @@ var cures = map[Problem]string{
 	Slow:              "Is the server overloaded, or what it asks (webhook, origin) slow? Its log says more.",
 	ClosedAtConnect:   "nginx-rtmp does that when it has no such application: look at the part between host and key. Others do it to clients that they do not want.",
 	UnknownApp:        "Look at the part between host and key: no key and no route is for this application.",
-	WantsLogin:        "The server wants a user and a password (in OBS: Use authentication), which the probe does not do.",
+	WantsLogin:        "The server wants a user and a password (in OBS: Use authentication): rtmps://USER:PASSWORD@{host}/APP/KEY. Of the ways to log in, this program knows authmod=adobe.",
+	WrongLogin:        "There is no such user, or the password is another: rtmps-edge user list shows the users.",
 	WrongKey:          "Is the key whole, and for this application? It may have expired, be disabled, or be bound to other networks: the edge's log line \"refused\" says which, rtmps-edge key list shows the keys.",
 	InUse:             "Another encoder publishes with this key: stop it. One that was cut off is freed within seconds.",
 	OverLimit:         "A limit of the server was reached: its log line \"refused\" says which; they are in [limits].",

@@ -6,33 +6,53 @@ import (
 	"net"
 	"strings"
 
+	"rtmps-edge/internal/terminal"
 	"rtmps-edge/rtmp"
 )
 
 // publish leads the RTMP dialogue, waits a moment whether the stream lasts, and
-// ends it.
-func (p *prober) publish(ctx context.Context, conn *ear) bool {
-	step := stepHandshake
+// ends it. A stream that does not last is reported here; other errors are not.
+func (p *prober) publish(conn *ear) error {
+	p.step = stepHandshake
 	p.within(conn, p.hello)
+	app := p.login.app(p.Target)
 	c, err := rtmp.Open(conn, rtmp.Target{
-		Action: rtmp.Publish, App: p.Target.app.Reveal(), Name: p.Target.name.Reveal(), TcURL: p.Target.tcURL(),
+		Action: rtmp.Publish, App: app, Name: p.Target.name.Reveal(), TcURL: p.Target.tcURL(app),
 		Trace: func(next string) {
-			p.end(Step{Name: step, Warnings: p.readable(step)})
-			step = next
+			p.passed()
+			p.step = next
 			_ = conn.SetDeadline(p.deadline) // its backends may take their time
 		},
 	}, rtmp.Limits{})
 	if err != nil {
-		return p.notPublished(ctx, step, conn.first, err)
+		return err
 	}
 	defer c.Release()
 	s := Step{Name: stepPublish, Detail: "accepted", Milliseconds: p.took()}
 	if said := p.settle(c, conn); said != "" {
 		s.Detail, s.Failures = "", []Finding{{Problem: AcceptedThenEnded, Text: said}}
-		return p.end(s)
+		p.end(s)
+		return errReported
 	}
 	_ = c.Finish() // there is nothing to be said about a server that dislikes it
-	return p.end(s)
+	p.end(s)
+	return nil
+}
+
+// errReported is of a step that was reported with its failure.
+var errReported = errors.New("reported")
+
+// passed ends a step that went well. In the rounds of a login, handshake and
+// connect are parts of it.
+func (p *prober) passed() {
+	switch {
+	case p.login.round == 0:
+		p.end(Step{Name: p.step, Warnings: p.readable(p.step)})
+	case p.step == stepConnect:
+		p.end(Step{Name: stepLogin, Detail: "as " + terminal.Plain(p.Target.user)})
+	case p.step != stepHandshake:
+		p.end(Step{Name: p.step})
+	}
 }
 
 // readable warns once of a key that everybody on the way can read.
@@ -68,20 +88,29 @@ func (p *prober) settle(c *rtmp.Conn, conn net.Conn) string {
 	}
 }
 
-// notPublished ends the step that failed.
-func (p *prober) notPublished(ctx context.Context, step string, first []byte, err error) bool {
+// notPublished ends the step that failed. It returns false.
+func (p *prober) notPublished(ctx context.Context, conn *ear, err error) bool {
+	if errors.Is(err, errReported) {
+		return false
+	}
+	name, step := p.step, p.step
+	if p.login.round > 0 && (step == stepHandshake || step == stepConnect) {
+		name, step = stepLogin, stepConnect
+	}
 	var status *rtmp.StatusError
 	if errors.As(err, &status) {
 		text := "refused: " + p.Target.quote(strings.TrimSpace(status.Code+" "+status.Description))
-		return p.end(Step{Name: step, StatusCode: status.Code, Failures: []Finding{{Problem: ofStatus(status), Text: text}}})
+		return p.end(Step{Name: name, StatusCode: status.Code, Failures: []Finding{{Problem: ofStatus(status), Text: text}}})
 	}
-	problem, text := p.whyNotRTMP(ctx, step, first, err)
-	return p.fail(step, problem, text)
+	problem, text := p.whyNotRTMP(ctx, step, conn.first, err)
+	return p.fail(name, problem, text)
 }
 
 // ofStatus knows the codes of the edge and of the servers behind it.
 func ofStatus(s *rtmp.StatusError) Problem {
 	switch {
+	case strings.Contains(s.Description, "reason=authfailed"), strings.Contains(s.Description, "reason=nosuchuser"):
+		return WrongLogin
 	case strings.Contains(s.Description, "authmod="):
 		return WantsLogin
 	case s.Code == "NetConnection.Connect.InvalidApp":

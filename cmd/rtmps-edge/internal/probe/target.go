@@ -23,6 +23,8 @@ type Target struct {
 	Host, Port string
 	app        secret.Text // may have a query with a token
 	name       secret.Text
+	user       string // to log in with; "" = nobody
+	password   secret.Text
 }
 
 // errURL repeats nothing of what was given: there is a key in it.
@@ -73,12 +75,16 @@ func parseServer(s string) (t Target, path string, err error) {
 	default:
 		return t, "", errURL
 	}
-	if strings.Contains(authority, "@") {
-		return t, "", errors.New("a user and a password in the URL are not supported: leave them out to try the steps up to the login")
-	}
 	u, err := url.Parse("rtmp://" + authority)
 	if err != nil || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
 		return t, "", errURL
+	}
+	if u.User != nil {
+		password, ok := u.User.Password()
+		if t.user = u.User.Username(); t.user == "" || !ok {
+			return t, "", errors.New("whoever logs in has a user and a password: rtmps://USER:PASSWORD@HOST/APP/KEY")
+		}
+		t.password = secret.New(password)
 	}
 	t.Host = u.Hostname()
 	if u.Port() != "" {
@@ -90,12 +96,12 @@ func parseServer(s string) (t Target, path string, err error) {
 func (t Target) hostPort() string { return net.JoinHostPort(t.Host, t.Port) }
 
 // tcURL is what encoders send: the server as it was typed.
-func (t Target) tcURL() string {
+func (t Target) tcURL(app string) string {
 	scheme := "rtmp://"
 	if t.Secure {
 		scheme = "rtmps://"
 	}
-	return scheme + t.hostPort() + "/" + t.app.Reveal()
+	return scheme + t.hostPort() + "/" + app
 }
 
 // tooShort are parts of a key that would be found in any text.
@@ -106,7 +112,7 @@ const tooShort = 4
 func (t Target) secrets() []string {
 	key, query, _ := strings.Cut(t.name.Reveal(), "?")
 	_, appQuery, _ := strings.Cut(t.app.Reveal(), "?")
-	all := []string{t.name.Reveal(), key, query, appQuery}
+	all := []string{t.name.Reveal(), key, query, appQuery, t.password.Reveal()}
 	for _, q := range []string{query, appQuery} {
 		for pair := range strings.SplitSeq(q, "&") {
 			_, value, _ := strings.Cut(pair, "=")

@@ -38,7 +38,7 @@ func TestParseURL(t *testing.T) {
 func TestBadURLs(t *testing.T) {
 	for _, url := range []string{
 		"", "SECRET", "http://h/live/SECRET", "rtmp://", "rtmp:///live/SECRET", "rtmp://h/SECRET", "rtmp://h", "rtmp://h/live/", "rtmp://h/live",
-		"rtmp://h:port/live/SECRET", "rtmp://u:SECRET@h/live/SECRET", "rtmp://h?SECRET/live/x", "rtmp://h h/live/SECRET", "rtmp://%zz/live/SECRET",
+		"rtmp://h:port/live/SECRET", "rtmp://SECRET@h/live/SECRET", "rtmp://:SECRET@h/live/SECRET", "rtmp://h?SECRET/live/x", "rtmp://h h/live/SECRET", "rtmp://%zz/live/SECRET",
 	} {
 		got, err := ParseURL(url)
 		if err == nil || strings.Contains(err.Error(), "SECRET") {
@@ -49,11 +49,21 @@ func TestBadURLs(t *testing.T) {
 
 func TestParseServer(t *testing.T) {
 	got, err := ParseServer("rtmps://h/live?token=app-token/", "key?x=1")
-	if err != nil || got.app.Reveal() != "live?token=app-token" || got.name.Reveal() != "key?x=1" || got.tcURL() != "rtmps://h:443/live?token=app-token" {
+	if err != nil || got.app.Reveal() != "live?token=app-token" || got.name.Reveal() != "key?x=1" || got.tcURL(got.app.Reveal()) != "rtmps://h:443/live?token=app-token" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got, err := ParseServer("rtmps://h/live", ""); err == nil {
 		t.Errorf("%+v without a key", got)
+	}
+}
+
+func TestUserInURL(t *testing.T) {
+	got, err := ParseURL("rtmps://alice:pass%20word@h:1936/live/key")
+	if err != nil || got.user != "alice" || got.password.Reveal() != "pass word" || got.Host != "h" || got.tcURL("live") != "rtmps://h:1936/live" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if said := got.quote("no pass word, no PASS WORD"); said != `"no [key], no [key]"` {
+		t.Error(said)
 	}
 }
 
