@@ -220,6 +220,19 @@ func TestSeveralListeners(t *testing.T) {
 	}
 }
 
+// The address may be found when the listener is opened.
+func TestListenTemplate(t *testing.T) {
+	t.Parallel()
+	const loopback = `{{ GetAllInterfaces | include "type" "IPv4" | include "flags" "loopback" | limit 1 | join "address" " " }}:0`
+	s := newSite(t, basic+"[[listener]]\naddress = '"+loopback+"'\n")
+	if got := s.address(loopback); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Error(got)
+	}
+	if err := s.mustPublish(loopback, true).Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestListenFails(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"systemd:rtmps", "unix:/no/such/directory/edge.sock", "{{ NoSuchFunction }}:443", "192.0.2.1:0"} {
