@@ -39,7 +39,7 @@ deps:
 	@./e2e/deps.sh
 
 test: deps
-	go test -race -timeout 15m ./...
+	go test -race -p 1 -timeout 15m ./... # one package at a time: the programs that e2e runs need the cores
 
 # What needs nothing installed but Go.
 short:
