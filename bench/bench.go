@@ -46,6 +46,7 @@ type scenario struct {
 	keys    bool // the edge asks for stream keys
 	fresh   bool // every round has a process of its own: memory does not come back
 	direct  bool // measured without a proxy, too
+	cold    bool // no round is needed to warm up
 	// once measures one peer in one round; round 0 warms up, and its figures
 	// do not count.
 	once func(b *bench, p *peer, round int) ([]float64, error)
@@ -74,8 +75,8 @@ func (b *bench) scenario(s scenario) error {
 	rounds := min(b.rounds, s.rounds)
 	b.quiet = quiet{repeats: repeatsEach * rounds * len(kinds)}
 	first := 0
-	if s.fresh {
-		first = 1 // nothing can be warm
+	if s.fresh || s.cold {
+		first = 1
 	}
 	for round := first; round <= rounds; round++ {
 		for i := range kinds {

@@ -38,7 +38,7 @@ func idleOnce(b *bench, p *peer, round int) ([]float64, error) {
 	few, many := b.pick(100, 50), b.pick(600, 200)
 	b.origin.setBuffer(4 << 10)
 	defer b.origin.setBuffer(originBuffer)
-	first, err := b.idlers(p, few)
+	first, err := b.idlers(p, few, b.pick(3000, 2000))
 	defer closeAll(first)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func idleOnce(b *bench, p *peer, round int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, err := b.idlers(p, many-few)
+	rest, err := b.idlers(p, many-few, b.pick(5000, 3000))
 	defer closeAll(rest)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func idleOnce(b *bench, p *peer, round int) ([]float64, error) {
 }
 
 // idlers connects n publishers, lets each send a second of media, and waits.
-func (b *bench) idlers(p *peer, n int) ([]*client, error) {
+func (b *bench) idlers(p *peer, n, milliseconds int) ([]*client, error) {
 	list, err := b.publishers(p, n, nil)
 	if err != nil {
 		return list, err
@@ -68,7 +68,7 @@ func (b *bench) idlers(p *peer, n int) ([]*client, error) {
 			return list, err
 		}
 	}
-	time.Sleep(time.Duration(b.pick(5000, 2000)) * time.Millisecond)
+	time.Sleep(time.Duration(milliseconds) * time.Millisecond)
 	return list, nil
 }
 

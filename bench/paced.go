@@ -23,6 +23,7 @@ var paced = scenario{
 		{name: "added p99 µs", verb: "%.0f", ratio: true},
 	},
 	direct: true,
+	cold:   true,
 	once:   pacedOnce,
 	derive: addedLatency,
 }
@@ -31,10 +32,7 @@ const pacedPublishers = 100
 
 // pacedOnce lets all publishers stream for a while, and looks at the part of
 // it in which all do.
-func pacedOnce(b *bench, p *peer, round int) ([]float64, error) {
-	if round == 0 && p.cmd == nil {
-		return nil, nil
-	}
+func pacedOnce(b *bench, p *peer, _ int) ([]float64, error) {
 	b.origin.setBuffer(32 << 10)
 	defer b.origin.setBuffer(originBuffer)
 	config := b.tls
@@ -60,7 +58,7 @@ func pacedOnce(b *bench, p *peer, round int) ([]float64, error) {
 func runPaced(b *bench, p *peer, list []*pacer) ([]float64, error) {
 	begin := time.Now()
 	warm := 500 * time.Millisecond
-	window := time.Duration(b.pick(4000, 1500)) * time.Millisecond
+	window := time.Duration(b.pick(3000, 1500)) * time.Millisecond
 	var measuring atomic.Bool
 	var wg sync.WaitGroup
 	errs := make(chan error, len(list))

@@ -13,7 +13,7 @@ import (
 // the two cores is made again, as long as there are repeats left.
 const (
 	foreignLimit = 0.08
-	repeatsEach  = 2 // for each figure, on the average
+	repeatsEach  = 1 // for each figure, on the average
 )
 
 // quiet watches what others do.
