@@ -172,6 +172,7 @@ func (a *Admin) routes(unix bool) []route {
 		{method: "GET", path: "/api/v1/origins", handler: a.getOrigins},
 		{method: "GET", path: "/api/v1/certificates", handler: a.getCertificates},
 		{method: "GET", path: "/api/v1/bans", handler: a.getBans},
+		{method: "GET", path: "/api/v1/near", handler: a.getNear},
 		{method: "POST", path: "/api/v1/bans/{ip...}", effect: true, handler: a.postBan},
 		{method: "DELETE", path: "/api/v1/bans/{ip...}", effect: true, handler: a.deleteBan},
 		{method: "GET", path: "/api/v1/events", handler: a.getEvents},

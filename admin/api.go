@@ -107,6 +107,8 @@ func (a *Admin) getCertificates(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, a.certificates())
 }
 
+func (a *Admin) getNear(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, a.near()) }
+
 func (a *Admin) getBans(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, a.bans()) }
 
 func (a *Admin) postBan(w http.ResponseWriter, q *http.Request) {

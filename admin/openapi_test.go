@@ -232,7 +232,7 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/", "/dashboard.css", "/dashboard.js", "/api/v1/openapi.json", "/api/v1/status",
-		"/api/v1/sessions", "/api/v1/origins", "/api/v1/certificates", "/api/v1/bans", "/api/v1/events", "/stat"} {
+		"/api/v1/sessions", "/api/v1/origins", "/api/v1/certificates", "/api/v1/bans", "/api/v1/near", "/api/v1/events", "/stat"} {
 		ask("GET", path, path)
 	}
 	ask("GET", "/api/v1/sessions/"+id, "/api/v1/sessions/{id}")

@@ -61,7 +61,7 @@ func session(i *proxy.Info, now time.Time) Session {
 		BytesIn: i.BytesIn, BytesOut: i.BytesOut, Bitrate: i.Bitrate, Bitrate10: i.Bitrate10, SilentSeconds: seconds(i.Silent),
 		Video: f.Video(), VideoProfile: profileOf(f.Profile, f.Level), Width: f.Width, Height: f.Height, FPS: round(i.FPS), FrameRate: round(f.FrameRate),
 		KeyframeSeconds: seconds(f.KeyframeEvery), Audio: f.Audio(), SampleRate: f.SampleRate, Channels: f.Channels,
-		VideoTracks: f.VideoTracks, AudioTracks: f.AudioTracks, SyncSeconds: seconds(f.Sync), TimeJumps: f.Jumps, DroppedData: i.Dropped,
+		VideoTracks: f.VideoTracks, AudioTracks: f.AudioTracks, SyncSeconds: seconds(f.Sync), TimeJumps: f.Jumps, DroppedData: i.Dropped, Held: i.Held,
 		Encoder: cmp.Or(f.Encoder, i.Encoder), FlashVer: i.Encoder,
 	}
 	if s.Subject == "" {
@@ -122,10 +122,26 @@ func (a *Admin) bans() []Ban {
 	return list
 }
 
-func banOf(network netip.Prefix, since, until time.Time, why string, count int, byHand bool) Ban {
-	text := network.String()
-	if network.IsSingleIP() {
-		text = network.Addr().String()
+// maxNear is how many addresses near a limit are listed.
+const maxNear = 100
+
+func (a *Admin) near() []Near {
+	list := []Near{}
+	for _, u := range a.cfg.Server.Near(maxNear) {
+		list = append(list, Near{Network: networkText(u.Network), Limit: u.Limit, Part: round(u.Part), Connections: u.Connections,
+			Streams: u.Streams, Failures: u.Failures, Held: u.Held})
 	}
-	return Ban{Network: text, Since: since, Until: until, Why: why, Count: count, ByHand: byHand}
+	return list
+}
+
+// networkText is a network, or the address that it is.
+func networkText(network netip.Prefix) string {
+	if network.IsSingleIP() {
+		return network.Addr().String()
+	}
+	return network.String()
+}
+
+func banOf(network netip.Prefix, since, until time.Time, why string, count int, byHand bool) Ban {
+	return Ban{Network: networkText(network), Since: since, Until: until, Why: why, Count: count, ByHand: byHand}
 }

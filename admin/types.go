@@ -41,6 +41,7 @@ type Session struct {
 	SyncSeconds     float64 `json:"sync_seconds"` // the picture is ahead of the sound
 	TimeJumps       uint64  `json:"time_jumps"`
 	DroppedData     int64   `json:"dropped_data"`
+	Held            bool    `json:"held"` // to a bit rate that it would exceed
 	Encoder         string  `json:"encoder"`
 	FlashVer        string  `json:"flash_ver"`
 
@@ -71,6 +72,17 @@ type Ban struct {
 	Why     string    `json:"why"`
 	Count   int       `json:"count"`
 	ByHand  bool      `json:"by_hand"`
+}
+
+// Near is an address that takes much of a limit.
+type Near struct {
+	Network     string  `json:"network"`
+	Limit       string  `json:"limit"` // that it is nearest to, as edge.toml calls it
+	Part        float64 `json:"part"`  // of it that it takes
+	Connections int     `json:"connections"`
+	Streams     int     `json:"streams"`
+	Failures    int     `json:"failures"` // refused credentials
+	Held        bool    `json:"held"`     // to its bit rate, which it would exceed
 }
 
 // Certificate is one that is served to clients.

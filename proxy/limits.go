@@ -73,6 +73,13 @@ func (s *Server) kickFrom(id string, ban time.Duration) bool {
 	return s.Kick(id, reasonKick)
 }
 
+// Near returns the addresses that take much of a limit, the nearest first, at
+// most so many.
+func (s *Server) Near(most int) []ratelimit.Usage {
+	l := s.Policy().Limits
+	return s.limits.Near(ratelimit.NearLimits{Admission: l.Admission, Streams: l.Streams, Bans: l.Bans}, most)
+}
+
 // banned tells the Observer.
 func (s *Server) banned(b ratelimit.Ban) {
 	if s.observer != nil {

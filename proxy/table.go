@@ -35,6 +35,8 @@ type Info struct {
 	FPS                float64
 	// Silent is how long the stream has not moved.
 	Silent time.Duration
+	// Held: the stream sends more than its bit rate, or its address's, lets pass.
+	Held bool
 	// Dropped counts data messages that were not passed on.
 	Dropped int64
 	// Facts are what the stream says of itself.
@@ -64,6 +66,7 @@ func (s *session) info(r *running, now time.Time) Info {
 		BytesIn: r.client.Received(), BytesOut: r.client.Sent(), Dropped: r.from().Dropped(), Facts: r.from().Facts(),
 	}
 	i.Bitrate, i.Bitrate10, i.FPS, i.Silent = r.meter.read(now)
+	i.Held = r.held()
 	return i
 }
 

@@ -210,7 +210,7 @@ func bansCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return ask(cmd, f, "GET", "/api/v1/bans", showBans) },
 	}
 	f.add(c)
-	c.AddCommand(bansAddCommand(), bansLiftCommand())
+	c.AddCommand(bansAddCommand(), bansLiftCommand(), bansNearCommand())
 	return c
 }
 
@@ -226,6 +226,31 @@ func showBans(w io.Writer, list []admin.Ban) {
 			by = "yes"
 		}
 		t.rows = append(t.rows, []string{b.Network, span(time.Until(b.Until).Seconds()), b.Until.Local().Format(time.DateTime), fmt.Sprint(b.Count), by, b.Why})
+	}
+	t.print(w, terminal.Colours(w), 0)
+}
+
+func bansNearCommand() *cobra.Command {
+	f := &steerFlags{}
+	c := &cobra.Command{
+		Use:     "near",
+		Short:   "List the addresses that take half of a limit or more",
+		Example: "  rtmps-edge bans near",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return ask(cmd, f, "GET", "/api/v1/near", showNear) },
+	}
+	f.add(c)
+	return c
+}
+
+func showNear(w io.Writer, list []admin.Near) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no address is near a limit")
+		return
+	}
+	t := &table{head: []string{"NETWORK", "LIMIT", "PART", "CONNECTIONS", "STREAMS", "FAILURES"}}
+	for _, n := range list {
+		t.rows = append(t.rows, []string{n.Network, n.Limit, fmt.Sprintf("%.0f %%", 100*n.Part), fmt.Sprint(n.Connections), fmt.Sprint(n.Streams), fmt.Sprint(n.Failures)})
 	}
 	t.print(w, terminal.Colours(w), 0)
 }
