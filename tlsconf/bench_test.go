@@ -7,20 +7,14 @@ import (
 )
 
 // BenchmarkHandshake is a full handshake, both ends of it, over a pipe: with
-// the certificate fixed, as the least that crypto/tls can do, and from a source.
+// the certificate fixed, as the least that crypto/tls can do, and from a source,
+// with each kind of key.
 func BenchmarkHandshake(b *testing.B) {
-	cert, err := newLeaf(testAuthority(), kindECDSA, []string{"a.test"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	source := &endpoint{}
-	if err := source.open(Options{}); err != nil {
-		b.Fatal(err)
-	}
-	source.table.Store(newTable([]*tls.Certificate{cert}))
-	fixed := Encoder.config()
-	fixed.Certificates, fixed.SessionTicketsDisabled = []tls.Certificate{*cert}, true
-	for name, config := range map[string]*tls.Config{"fixed": fixed, "source": source.TLSConfig()} {
+	ecdsa, fixed := benchSource(b, kindECDSA), Encoder.config()
+	fixed.Certificates, fixed.SessionTicketsDisabled = []tls.Certificate{*ecdsa.table.Load().all[0]}, true
+	for name, config := range map[string]*tls.Config{
+		"fixed": fixed, "source": ecdsa.TLSConfig(), "RSA": benchSource(b, kindRSA).TLSConfig(),
+	} {
 		for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			b.Run(name+"/"+tls.VersionName(v), func(b *testing.B) {
 				client := trusting()
@@ -32,6 +26,20 @@ func BenchmarkHandshake(b *testing.B) {
 			})
 		}
 	}
+}
+
+func benchSource(b *testing.B, kind string) *endpoint {
+	b.Helper()
+	cert, err := newLeaf(testAuthority(), kind, []string{"a.test"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := &endpoint{}
+	if err := e.open(Options{}); err != nil {
+		b.Fatal(err)
+	}
+	e.table.Store(newTable([]*tls.Certificate{cert}))
+	return e
 }
 
 func handshake(b *testing.B, server, client *tls.Config) {
