@@ -17,9 +17,10 @@ import (
 	"testing"
 )
 
-// lifetime of certificates, in seconds: renewed within a test, and not before
-// it has looked at the first.
-const lifetime = 40
+// Lifetimes of certificates, in seconds. autocert renews by the clock: within
+// a test, and not before that has looked at the first. certmagic renews what
+// ends within the hour whenever it is told to look.
+var lifetimes = map[string]int{"certmagic": 1800, "autocert": 40}
 
 // noRate is for tests that look at the certificate all the time: they must not
 // use up what the authority, at the same address here, needs for its own look.
@@ -51,8 +52,9 @@ func newPebble(t testing.TB) *pebble {
 	return p
 }
 
-// run starts it, and a DNS server that leads all domains to loopback.
-func (p *pebble) run(t testing.TB, port string) {
+// run starts it, for an edge with that source and port, and a DNS server that
+// leads all domains to loopback.
+func (p *pebble) run(t testing.TB, source, port string) {
 	t.Helper()
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -61,7 +63,7 @@ func (p *pebble) run(t testing.TB, port string) {
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": p.listen, "managementListenAddress": p.manage, "tlsPort": n,
 		"certificate": filepath.Join(p.dir, "pebble.crt"), "privateKey": filepath.Join(p.dir, "pebble.key"),
-		"certificateValidityPeriod": lifetime,
+		"certificateValidityPeriod": lifetimes[source],
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +184,7 @@ func TestACME(t *testing.T) {
 				t.Errorf("/readyz: %d %s", status, body)
 			}
 
-			p.run(t, e.port)
+			p.run(t, source, e.port)
 			p.first(t, e, domain)
 			if status, body := e.ready(t); status != http.StatusOK {
 				t.Errorf("/readyz: %d %s", status, body)
@@ -218,7 +220,7 @@ func TestACMEWithOBS(t *testing.T) {
 	origin, p := startNginx(t), newPebble(t)
 	alice, bob := newKey("alice"), newKey("bob")
 	e := startEdge(t, settings{Origin: origin.address(), TLS: p.tls(t, "certmagic", domain), Limits: noRate}, alice, bob)
-	p.run(t, e.port)
+	p.run(t, "certmagic", e.port)
 	p.first(t, e, domain)
 
 	one := newOBS(t, p.rootPEM(t), e.url(), alice.text)
@@ -257,7 +259,7 @@ func TestExampleOfACME(t *testing.T) {
 	).Replace(string(text))
 	writeFile(t, filepath.Join(e.dir, "edge.toml"), "[log]\nformat = \"json\"\n[admin]\nlisten = \"\"\n"+changed)
 	e.run(t, e.command(t, "run", "-c", filepath.Join(e.dir, "edge.toml")))
-	p.run(t, e.port)
+	p.run(t, "certmagic", e.port)
 	p.first(t, e, domain)
 	e.record(t, "the certificate", map[string]string{"msg": "a certificate serves new connections", "certificate": domain})
 	ffmpeg := publishFFmpeg(t, e.url(), alice.text)
