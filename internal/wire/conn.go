@@ -156,13 +156,15 @@ func (r *reading) read(fd uintptr) bool {
 
 // WriteBufs implements Writer, by one system call as long as the kernel has room.
 func (c *Conn) WriteBufs(bufs [][]byte, more bool) error {
+	return c.write(bufs, c.out.goesOn(size(bufs), more))
+}
+
+// write does it. more is passed on as it is.
+func (c *Conn) write(bufs [][]byte, more bool) error {
 	if c.raw == nil || !canWriteRaw {
 		b := net.Buffers(bufs)
 		_, err := b.WriteTo(c.Conn)
 		return err
-	}
-	if c.out.held += size(bufs); !more || c.out.held >= holdAtMost {
-		c.out.held, more = 0, false
 	}
 	c.out.bufs, c.out.more, c.out.err = bufs, more, nil
 	err := c.raw.Write(c.out.ready)
@@ -171,6 +173,19 @@ func (c *Conn) WriteBufs(bufs [][]byte, more bool) error {
 		err = c.failed("write", c.out.err)
 	}
 	return err
+}
+
+// holdAtMost is how much the kernel is told to wait with, in a row: the peer
+// shall work on a long message while the rest of it comes in.
+const holdAtMost = 16 << 10
+
+// goesOn counts n bytes that are written, and says whether the kernel is to be
+// told to wait for the rest of them.
+func (w *writing) goesOn(n int, more bool) bool {
+	if w.held += n; !more || w.held >= holdAtMost {
+		w.held, more = 0, false
+	}
+	return more
 }
 
 // write writes what is left. It returns false to be called again when there is
@@ -189,10 +204,6 @@ func (w *writing) write(fd uintptr) bool {
 	}
 	return true
 }
-
-// holdAtMost is how much the kernel is told to wait with, in a row: the peer
-// shall work on a long message while the rest of it comes in.
-const holdAtMost = 16 << 10
 
 func size(bufs [][]byte) (n int) {
 	for _, b := range bufs {
@@ -332,7 +343,7 @@ func (r *records) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	r.one[0] = p
-	err := r.Conn.WriteBufs(r.one[:], r.more)
+	err := r.Conn.write(r.one[:], r.more)
 	r.one[0] = nil
 	if err != nil {
 		return 0, err

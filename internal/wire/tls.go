@@ -143,6 +143,10 @@ var plaintexts = sync.Pool{New: func() any { return new(plaintext) }}
 // WriteBufs implements Writer. Slices are gathered into full records; the
 // kernel hears that more follow until the last.
 func (c *TLSConn) WriteBufs(bufs [][]byte, more bool) error {
+	for len(bufs) > 0 && len(bufs[len(bufs)-1]) == 0 {
+		bufs = bufs[:len(bufs)-1] // the last record is made of something
+	}
+	more = c.rec.out.goesOn(size(bufs), more)
 	var p *plaintext // taken only for what has to be put together
 	n := 0
 	defer func() {
