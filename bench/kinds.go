@@ -64,8 +64,8 @@ stream {
 	},
 }
 
-// nginxBuffer is nginx's own value: a larger one costs memory per connection
-// and was measured to save nothing (docs/performance.md).
+// nginxBuffer is nginx's own value. A larger one makes it faster, for memory
+// that every connection then holds (docs/performance.md).
 var nginxBuffer = "16k"
 
 var haproxy = kind{
