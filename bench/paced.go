@@ -14,7 +14,7 @@ import (
 var paced = scenario{
 	name:   "paced",
 	title:  "Paced: 100 publishers of 4 Mbit/s; latency from an encoder's write to the whole message at the origin",
-	rounds: 3,
+	rounds: 9,
 	columns: []column{
 		{name: "CPU %", verb: "%.1f", ratio: true},
 		{name: "p50 µs", verb: "%.0f"},
