@@ -5,30 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"rtmps-edge/internal/srshook"
 )
 
 // srsDialect is SRS's http_hooks: JSON, answered with 200 or 201 and a code 0.
 type srsDialect struct{ cfg WebhookConfig }
-
-// srsVhost is the only virtual host: the edge's routes stand for others.
-const srsVhost = "__defaultVhost__"
-
-// srsHook has the fields in SRS's order.
-type srsHook struct {
-	ServerID  string  `json:"server_id"`
-	ServiceID string  `json:"service_id"`
-	Action    string  `json:"action"`
-	ClientID  string  `json:"client_id"`
-	IP        string  `json:"ip"`
-	Vhost     string  `json:"vhost"`
-	App       string  `json:"app"`
-	TcURL     string  `json:"tcUrl"`
-	Stream    string  `json:"stream"`
-	Param     string  `json:"param"`
-	PageURL   *string `json:"pageUrl,omitempty"` // on_play only
-	StreamURL string  `json:"stream_url"`
-	StreamID  string  `json:"stream_id"`
-}
 
 func (d srsDialect) ask(q question) message {
 	url, action := d.cfg.URL, "on_publish"
@@ -51,12 +33,9 @@ func (d srsDialect) message(url string, q question, action string, page *string)
 	if q.query != "" {
 		param = "?" + q.query
 	}
-	return jsonMessage(url, srsHook{
-		ServerID: d.cfg.ServerID, ServiceID: processID, Action: action, ClientID: q.ID, IP: q.address(), Vhost: srsVhost,
-		App: q.App, TcURL: q.tcURL, Stream: q.key, Param: param, PageURL: page,
-		StreamURL: "/" + q.App + "/" + q.key, // SRS leaves its default host out
-		StreamID:  "vid-" + q.ID,
-	})
+	return jsonMessage(url, srshook.Hook{
+		ServerID: d.cfg.ServerID, ServiceID: processID, Action: action, IP: q.address(), TcURL: q.tcURL, Param: param, PageURL: page,
+	}.At(q.ID, q.App, q.key))
 }
 
 func (srsDialect) judge(_ question, a reply) (Grant, error) {

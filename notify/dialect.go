@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"rtmps-edge/internal/srshook"
 	"rtmps-edge/proxy"
 )
 
@@ -185,23 +186,6 @@ func formField(s string) string {
 	return b.String()
 }
 
-// srsEvent has the fields of SRS's http_hooks, in its order.
-type srsEvent struct {
-	ServerID  string  `json:"server_id"`
-	ServiceID string  `json:"service_id"`
-	Action    string  `json:"action"`
-	ClientID  string  `json:"client_id"`
-	IP        string  `json:"ip"`
-	Vhost     string  `json:"vhost"`
-	App       string  `json:"app"`
-	TcURL     string  `json:"tcUrl"`
-	Stream    string  `json:"stream"`
-	Param     string  `json:"param"`
-	PageURL   *string `json:"pageUrl,omitempty"` // on_play only
-	StreamURL string  `json:"stream_url"`
-	StreamID  string  `json:"stream_id"`
-}
-
 // processID stands for this run of the program, as SRS's ids do.
 var processID = "vid-" + strings.ToLower(rand.Text()[:10])
 
@@ -216,8 +200,8 @@ func srs(e proxy.Event, _ string) message {
 	case ended(e):
 		action = "on_unpublish"
 	}
-	body, err := json.Marshal(srsEvent{ServerID: processID, ServiceID: processID, Action: action, ClientID: e.Session, IP: addressOf(e),
-		Vhost: "__defaultVhost__", App: e.App, TcURL: tcURL(e), Stream: nameOf(e), PageURL: page, StreamURL: "/" + e.App + "/" + nameOf(e), StreamID: "vid-" + e.Session})
+	body, err := json.Marshal(srshook.Hook{ServerID: processID, ServiceID: processID, Action: action, IP: addressOf(e), TcURL: tcURL(e), PageURL: page}.
+		At(e.Session, e.App, nameOf(e)))
 	if err != nil {
 		panic("notify: " + err.Error())
 	}
