@@ -3,7 +3,6 @@ package authz
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/tomlfile"
 )
 
 const (
@@ -50,7 +50,7 @@ type entryFile[E any] struct {
 func (f format[E]) parse(file string, data []byte) (*entryFile[E], error) {
 	var root map[string]any
 	if err := toml.Unmarshal(data, &root); err != nil {
-		return nil, fault.List{syntaxFault(file, err)}
+		return nil, fault.List{tomlfile.SyntaxFault(file, err)}
 	}
 	at := locate(f.table, data)
 	var faults fault.List
@@ -99,22 +99,6 @@ func sorted(faults fault.List) error {
 		faults = append(faults[:maxFaults], fault.Fault{File: faults[0].File, Problem: fmt.Sprintf("and %d faults more", n)})
 	}
 	return faults.Err()
-}
-
-// syntaxFault keeps the position and the start of the message: the rest quotes
-// characters of the file, which may be a secret's.
-func syntaxFault(file string, err error) fault.Fault {
-	f := fault.Fault{File: file, Problem: "must be TOML"}
-	var decode *toml.DecodeError
-	if !errors.As(err, &decode) {
-		return f
-	}
-	f.Line, _ = decode.Position()
-	message := strings.TrimPrefix(decode.Error(), "toml: ")
-	message, _, _ = strings.Cut(message, " U+")
-	message, _, _ = strings.Cut(message, ": ")
-	f.Problem += ": " + strings.TrimSuffix(message, ":")
-	return f
 }
 
 // places say where things stand in a file.
