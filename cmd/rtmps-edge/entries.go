@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -117,6 +119,68 @@ func entriesError(err error) error {
 		return faults
 	}
 	return err
+}
+
+// listCommand is "list" of a kind of entries. rows are a table's lines, the first
+// of them its head; shown is the same for --json.
+func listCommand(parent, short string, f fileFlags, list func(path string) (shown any, rows [][]string, err error)) *cobra.Command {
+	asJSON := false
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   short,
+		Example: "  rtmps-edge " + parent + " list\n  rtmps-edge " + parent + " list --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			shown, rows, err := list(f.path())
+			if err != nil {
+				return entriesError(err)
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), shown)
+			}
+			return writeTable(cmd.OutOrStdout(), rows)
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+// removeCommand is "remove" of a kind of entries. remove tells how many there were.
+func removeCommand(parent, arg, short, none string, f fileFlags, remove func(path, name string) (int, error)) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "remove " + arg,
+		Short:   short,
+		Example: "  rtmps-edge " + parent + " remove alice",
+		Args:    oneArg(arg),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := remove(f.path(), args[0])
+			if err != nil {
+				return entriesError(err)
+			}
+			if n == 0 {
+				return fmt.Errorf("%s has no %s %q", f.path(), none, args[0])
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d removed from %s\n", n, f.path())
+			return err
+		},
+	}
+	f.add(c)
+	return c
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func writeTable(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(r, "\t"))
+	}
+	return t.Flush()
 }
 
 func oneArg(name string) cobra.PositionalArgs {

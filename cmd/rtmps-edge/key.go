@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,25 +91,19 @@ func printKey(cmd *cobra.Command, n *newKey, k authz.Key, key secret.Text) error
 }
 
 func keyListCommand() *cobra.Command {
-	f := keysFlags()
-	asJSON := false
-	c := &cobra.Command{
-		Use:     "list",
-		Short:   "Show who has keys and what they may, never the keys",
-		Example: "  rtmps-edge key list\n  rtmps-edge key list --json",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := authz.ListKeys(f.path())
-			if err != nil {
-				return entriesError(err)
-			}
-			return listKeys(cmd.OutOrStdout(), keys, asJSON)
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	return c
+	return listCommand("key", "Show who has keys and what they may, never the keys", keysFlags(), func(path string) (any, [][]string, error) {
+		keys, err := authz.ListKeys(path)
+		shown, rows := []shownTerms{}, [][]string{termsHead}
+		for _, k := range keys {
+			s := showTerms(k.Terms)
+			shown, rows = append(shown, s), append(rows, s.row())
+		}
+		return shown, rows, err
+	})
 }
+
+// termsHead is over the rows of a list.
+var termsHead = []string{"SUBJECT", "MAY", "APP", "NAME", "EXPIRES", "BITRATE", "STATE"}
 
 // shownTerms is what a list tells of an entry.
 type shownTerms struct {
@@ -145,24 +136,6 @@ func showTerms(k authz.Terms) shownTerms {
 	return s
 }
 
-func listKeys(w io.Writer, keys []authz.Key, asJSON bool) error {
-	shown := []shownTerms{}
-	for _, k := range keys {
-		shown = append(shown, showTerms(k.Terms))
-	}
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(shown)
-	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "SUBJECT\tMAY\tAPP\tNAME\tEXPIRES\tBITRATE\tSTATE")
-	for _, s := range shown {
-		fmt.Fprintln(t, strings.Join(s.row(), "\t"))
-	}
-	return t.Flush()
-}
-
 func (s shownTerms) row() []string {
 	app, expires, rate, state := s.App, "never", "-", "good"
 	if app == "" {
@@ -191,26 +164,10 @@ func (s shownTerms) row() []string {
 }
 
 func keyRemoveCommand() *cobra.Command {
-	f := keysFlags()
-	c := &cobra.Command{
-		Use:     "remove SUBJECT",
-		Short:   "Take all keys of SUBJECT away; a running edge ends their streams",
-		Example: "  rtmps-edge key remove alice",
-		Args:    oneArg("SUBJECT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := authz.RemoveKeys(f.path(), func(k authz.Key) bool { return k.Subject == args[0] })
-			if err != nil {
-				return entriesError(err)
-			}
-			if n == 0 {
-				return fmt.Errorf("%s has no key of %q", f.path(), args[0])
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d removed from %s\n", n, f.path())
-			return err
-		},
-	}
-	f.add(c)
-	return c
+	return removeCommand("key", "SUBJECT", "Take all keys of SUBJECT away; a running edge ends their streams", "key of", keysFlags(),
+		func(path, subject string) (int, error) {
+			return authz.RemoveKeys(path, func(k authz.Key) bool { return k.Subject == subject })
+		})
 }
 
 func keyHashCommand() *cobra.Command {

@@ -105,9 +105,7 @@ func (f *steerFlags) failed(cmd *cobra.Command, err error) error {
 		return err
 	}
 	if f.json {
-		e := json.NewEncoder(cmd.OutOrStdout())
-		e.SetIndent("", "  ")
-		_ = e.Encode(a.Failure)
+		_ = writeJSON(cmd.OutOrStdout(), a.Failure)
 	}
 	if a.Status == 422 || a.Status == 400 { // a faulty file, or a wrong argument
 		return &badUse{err}

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,24 +83,15 @@ func (n *newUser) run(cmd *cobra.Command, name string) error {
 }
 
 func userListCommand() *cobra.Command {
-	f := usersFlags()
-	asJSON := false
-	c := &cobra.Command{
-		Use:     "list",
-		Short:   "Show users and what they may, never their passwords",
-		Example: "  rtmps-edge user list\n  rtmps-edge user list --json",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			users, err := authz.ListUsers(f.path())
-			if err != nil {
-				return entriesError(err)
-			}
-			return listUsers(cmd.OutOrStdout(), users, asJSON)
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	return c
+	return listCommand("user", "Show users and what they may, never their passwords", usersFlags(), func(path string) (any, [][]string, error) {
+		users, err := authz.ListUsers(path)
+		shown, rows := []shownUser{}, [][]string{append([]string{"USER"}, termsHead...)}
+		for _, u := range users {
+			s := showUser(u)
+			shown, rows = append(shown, s), append(rows, append([]string{s.User}, s.row()...))
+		}
+		return shown, rows, err
+	})
 }
 
 // shownUser is what a list tells of a user.
@@ -113,47 +101,17 @@ type shownUser struct {
 	Names []string `json:"names,omitempty"`
 }
 
-func listUsers(w io.Writer, users []authz.User, asJSON bool) error {
-	shown := []shownUser{}
-	for _, u := range users {
-		s := shownUser{User: u.User, shownTerms: showTerms(u.Terms), Names: u.Names}
-		if u.Name == "" && len(u.Names) > 0 {
-			s.Name = strings.Join(u.Names, ",")
-		}
-		shown = append(shown, s)
+func showUser(u authz.User) shownUser {
+	s := shownUser{User: u.User, shownTerms: showTerms(u.Terms), Names: u.Names}
+	if u.Name == "" && len(u.Names) > 0 {
+		s.Name = strings.Join(u.Names, ",")
 	}
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(shown)
-	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "USER\tSUBJECT\tMAY\tAPP\tNAME\tEXPIRES\tBITRATE\tSTATE")
-	for _, s := range shown {
-		fmt.Fprintln(t, s.User+"\t"+strings.Join(s.row(), "\t"))
-	}
-	return t.Flush()
+	return s
 }
 
 func userRemoveCommand() *cobra.Command {
-	f := usersFlags()
-	c := &cobra.Command{
-		Use:     "remove NAME",
-		Short:   "Take a user away; a running edge ends the user's streams",
-		Example: "  rtmps-edge user remove alice",
-		Args:    oneArg("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := authz.RemoveUsers(f.path(), func(u authz.User) bool { return u.User == args[0] })
-			if err != nil {
-				return entriesError(err)
-			}
-			if n == 0 {
-				return fmt.Errorf("%s has no user %q", f.path(), args[0])
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed from %s\n", f.path())
-			return err
-		},
-	}
-	f.add(c)
-	return c
+	return removeCommand("user", "NAME", "Take a user away; a running edge ends the user's streams", "user", usersFlags(),
+		func(path, name string) (int, error) {
+			return authz.RemoveUsers(path, func(u authz.User) bool { return u.User == name })
+		})
 }
