@@ -75,7 +75,7 @@ func New(v Version) *Metrics {
 		notify: counter("notify_total", "Webhook calls about events, by result (sent, failed, dropped).", "result"),
 	}
 	m.authz = prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "authz_seconds", Buckets: seconds,
-		Help: "How long authorizers took to answer, by authorizer and result (granted, denied, unknown, error)."}, []string{"authorizer", "result"})
+		Help: "How long authorizers took to answer, by authorizer and result (granted, denied, unknown, failed)."}, []string{"authorizer", "result"})
 	m.registry.MustRegister(m.accepted, m.refused, m.ends, m.handshakes, m.handshake, m.setup, m.authz, m.dial, m.banned, m.reloads, m.reloaded, m.notify,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info(v))
 	m.reloaded.Set(1)

@@ -17,28 +17,79 @@ import (
 	"github.com/spf13/cobra"
 
 	"rtmps-edge/config"
+	"rtmps-edge/internal/terminal"
 	"rtmps-edge/proxy"
 	"rtmps-edge/ratelimit"
 	"rtmps-edge/tlsconf"
 )
 
 func checkCommand() *cobra.Command {
-	file := defaultConfigFile
+	file, asJSON := defaultConfigFile, false
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Find every fault of the configuration, the certificates and the origins",
 		Long: `Read the configuration and all files that it names, look at the certificates, and
 ask every origin server for an RTMP handshake. Nothing is opened and nothing is changed.
 Exit status 2 if there is a fault.`,
-		Example: "  rtmps-edge check -c /etc/rtmps-edge/edge.toml",
+		Example: "  rtmps-edge check -c /etc/rtmps-edge/edge.toml\n  rtmps-edge check --json | jq '.findings[] | select(.result != \"ok\")'",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return check(cmd, file) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return checkJSON(cmd, file)
+			}
+			return check(cmd, file, printChecked(cmd.OutOrStdout()))
+		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", defaultConfigFile, "configuration file")
+	addJSON(c, &asJSON)
 	return c
 }
 
-func check(cmd *cobra.Command, file string) error {
+// checked is one thing that was looked at.
+type checked struct {
+	Result string `json:"result"` // ok, warn or fault
+	Text   string `json:"text"`
+	Cure   string `json:"cure,omitempty"`
+}
+
+// Results of a check.
+const (
+	checkOK    = "ok"
+	checkWarn  = "warn"
+	checkFault = "fault"
+)
+
+// printChecked prints what was looked at, as soon as it was.
+func printChecked(w io.Writer) func(checked) {
+	p := terminal.Colours(w)
+	marks := map[string]string{checkOK: p.Good("ok") + "    ", checkWarn: p.Doubtful("warn") + "  ", checkFault: p.Bad("FAULT") + " "}
+	return func(c checked) {
+		fmt.Fprintf(w, "%s %s\n", marks[c.Result], c.Text)
+		if c.Cure != "" {
+			fmt.Fprintf(w, "       %s\n", c.Cure)
+		}
+	}
+}
+
+// checkJSON prints all at once. Faults of the file itself are among the findings.
+func checkJSON(cmd *cobra.Command, file string) error {
+	report := struct {
+		File     string    `json:"file"`
+		OK       bool      `json:"ok"`
+		Findings []checked `json:"findings"`
+	}{File: file, Findings: []checked{}}
+	err := check(cmd, file, func(c checked) { report.Findings = append(report.Findings, c) })
+	report.OK = err == nil
+	if len(report.Findings) == 0 && err != nil { // it did not come so far
+		for line := range strings.Lines(err.Error()) {
+			report.Findings = append(report.Findings, checked{Result: checkFault, Text: strings.TrimSpace(line)})
+		}
+	}
+	return errors.Join(err, writeJSON(cmd.OutOrStdout(), report))
+}
+
+// check tells found of all that it looks at. The error is of faults.
+func check(cmd *cobra.Command, file string, found func(checked)) error {
 	cfg, err := config.Load(file)
 	if err != nil {
 		return &badUse{err}
@@ -53,69 +104,74 @@ func check(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &badUse{err}
 	}
-	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "ok     %s\n", file)
-	for _, text := range p.tooMuch() {
-		fmt.Fprintf(w, "warn   %s\n", text)
+	faults := 0
+	note := func(result, cure, format string, args ...any) {
+		if result == checkFault {
+			faults++
+		}
+		found(checked{result, fmt.Sprintf(format, args...), cure})
 	}
-	faults := checkCertificates(w, cfg, p) + checkDomains(cmd.Context(), w, acmeDomains(cfg)) + checkOrigins(cmd.Context(), w, cfg) + checkRedis(cmd.Context(), w, cfg)
-	switch {
-	case faults == 1:
-		return &badUse{errors.New("1 fault")}
-	case faults > 1:
-		return &badUse{fmt.Errorf("%d faults", faults)}
+	note(checkOK, "", "%s", file)
+	for _, text := range p.tooMuch() {
+		note(checkWarn, "", "%s", text)
+	}
+	checkCertificates(note, cfg, p)
+	checkDomains(cmd.Context(), note, acmeDomains(cfg))
+	checkOrigins(cmd.Context(), note, cfg)
+	checkRedis(cmd.Context(), note, cfg)
+	if faults > 0 {
+		return &badUse{errors.New(count(faults, "fault"))}
 	}
 	return nil
 }
+
+// noter hears of one thing that was looked at, and what to do about it.
+type noter func(result, cure, format string, args ...any)
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// checkCertificates prints each certificate with what is wrong with it.
-func checkCertificates(w io.Writer, cfg *config.Config, p *parts) (faults int) {
+// checkCertificates tells of each certificate, with what is wrong with it.
+func checkCertificates(note noter, cfg *config.Config, p *parts) {
 	if p.source == nil {
-		return 0
+		return
 	}
 	findings := lint(cfg, p.source.it)
 	for _, c := range certificates(p.source.it) {
 		if !slices.ContainsFunc(findings, func(f finding) bool { return f.Certificate == c.Name }) {
-			fmt.Fprintf(w, "ok     certificate %s, %d days left\n", c.Name, int(time.Until(c.NotAfter).Hours()/24))
+			note(checkOK, "", "certificate %s, %d days left", c.Name, int(time.Until(c.NotAfter).Hours()/24))
 		}
 	}
 	for _, f := range findings {
-		mark := "warn  "
+		result := checkWarn
 		if f.Severity == tlsconf.Bad {
-			mark = "FAULT "
-			faults++
+			result = checkFault
 		}
-		fmt.Fprintf(w, "%s %s\n", mark, f.at)
+		note(result, "", "%s", f.at)
 	}
-	return faults
 }
 
 // dnsTimeout is for a name server that does not answer.
 const dnsTimeout = 5 * time.Second
 
 // checkDomains looks up the names that an ACME authority will look for.
-func checkDomains(ctx context.Context, w io.Writer, domains []string) (faults int) {
+func checkDomains(ctx context.Context, note noter, domains []string) {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
 	for _, d := range domains {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, d)
 		if err != nil {
-			faults++
-			fmt.Fprintf(w, "FAULT  domain %s: %v\n       Its A or AAAA record must name this machine: the authority looks for it there.\n", d, err)
+			note(checkFault, "Its A or AAAA record must name this machine: the authority looks for it there.", "domain %s: %v", d, err)
 			continue
 		}
-		fmt.Fprintf(w, "ok     domain %s is at %s; the authority must reach port 443 there, or 80 for http_address\n", d, strings.Join(addresses, ", "))
+		note(checkOK, "", "domain %s is at %s; the authority must reach port 443 there, or 80 for http_address", d, strings.Join(addresses, ", "))
 	}
-	return faults
 }
 
-// checkOrigins asks all servers at once and prints them in their order.
-func checkOrigins(ctx context.Context, w io.Writer, cfg *config.Config) (faults int) {
+// checkOrigins asks all servers at once and tells of them in their order.
+func checkOrigins(ctx context.Context, note noter, cfg *config.Config) {
 	type answer struct {
 		origin *proxy.Origin
 		server string
@@ -138,25 +194,22 @@ func checkOrigins(ctx context.Context, w io.Writer, cfg *config.Config) (faults 
 	asking.Wait()
 	for _, a := range answers {
 		if a.err != nil {
-			faults++
-			fmt.Fprintf(w, "FAULT  origin %s, server %s: %v\n       Is the RTMP server running, and is this its address as seen from here?\n", a.origin.Name, a.server, a.err)
+			note(checkFault, "Is the RTMP server running, and is this its address as seen from here?", "origin %s, server %s: %v", a.origin.Name, a.server, a.err)
 			continue
 		}
-		fmt.Fprintf(w, "ok     origin %s, server %s answers RTMP (%d ms)\n", a.origin.Name, a.server, a.took.Milliseconds())
+		note(checkOK, "", "origin %s, server %s answers RTMP (%d ms)", a.origin.Name, a.server, a.took.Milliseconds())
 	}
-	return faults
 }
 
 // checkRedis asks what the edges of a cluster share.
-func checkRedis(ctx context.Context, w io.Writer, cfg *config.Config) (faults int) {
+func checkRedis(ctx context.Context, note noter, cfg *config.Config) {
 	if cfg.Redis.Empty() {
-		return 0
+		return
 	}
 	begin := time.Now()
 	if err := ratelimit.PingRedis(ctx, cfg.Redis); err != nil {
-		fmt.Fprintf(w, "FAULT  redis: %v\n       Is the Redis server running, and is this its address as seen from here?\n", err)
-		return 1
+		note(checkFault, "Is the Redis server running, and is this its address as seen from here?", "redis: %v", err)
+		return
 	}
-	fmt.Fprintf(w, "ok     redis answers (%d ms)\n", time.Since(begin).Milliseconds())
-	return 0
+	note(checkOK, "", "redis answers (%d ms)", time.Since(begin).Milliseconds())
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,12 +141,13 @@ func listCommand(parent, short string, f fileFlags, list func(path string) (show
 		},
 	}
 	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	addJSON(c, &asJSON)
 	return c
 }
 
 // removeCommand is "remove" of a kind of entries. remove tells how many there were.
 func removeCommand(parent, arg, short, none string, f fileFlags, remove func(path, name string) (int, error)) *cobra.Command {
+	asJSON := false
 	c := &cobra.Command{
 		Use:     "remove " + arg,
 		Short:   short,
@@ -161,18 +161,22 @@ func removeCommand(parent, arg, short, none string, f fileFlags, remove func(pat
 			if n == 0 {
 				return fmt.Errorf("%s has no %s %q", f.path(), none, args[0])
 			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), removed{f.path(), n})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d removed from %s\n", n, f.path())
 			return err
 		},
 	}
 	f.add(c)
+	addJSON(c, &asJSON)
 	return c
 }
 
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+// removed is what a "remove" tells as JSON.
+type removed struct {
+	File    string `json:"file"`
+	Removed int    `json:"removed"`
 }
 
 func writeTable(w io.Writer, rows [][]string) error {

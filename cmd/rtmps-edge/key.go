@@ -29,8 +29,9 @@ func keyCommand() *cobra.Command {
 type newKey struct {
 	fileFlags
 	termsFlags
-	name  string
-	stdin bool
+	name   string
+	stdin  bool
+	asJSON bool
 }
 
 func keysFlags() fileFlags { return fileFlags{kind: "keys.toml", find: config.KeysFile} }
@@ -52,6 +53,7 @@ The key goes to standard output, all else to standard error. A running edge know
 	f := c.Flags()
 	f.StringVar(&n.name, "name", "", "stream name at the origin (default SUBJECT)")
 	f.BoolVar(&n.stdin, "stdin", false, "take the key from standard input instead of making one")
+	addJSON(c, &n.asJSON)
 	return c
 }
 
@@ -73,8 +75,26 @@ func (n *newKey) run(cmd *cobra.Command, subject string) error {
 	return printKey(cmd, n, k, key)
 }
 
+// added is what "key add" and "user add" tell as JSON. The key or the password
+// is there if it was made here, this once.
+type added struct {
+	File string `json:"file"`
+	User string `json:"user,omitempty"`
+	shownTerms
+	Names    []string `json:"names,omitempty"`
+	Key      string   `json:"key,omitempty"`
+	Password string   `json:"password,omitempty"`
+}
+
 // printKey shows the key this once.
 func printKey(cmd *cobra.Command, n *newKey, k authz.Key, key secret.Text) error {
+	if n.asJSON {
+		a := added{File: n.path(), shownTerms: showTerms(k.Terms)}
+		if !n.stdin {
+			a.Key = key.Reveal()
+		}
+		return writeJSON(cmd.OutOrStdout(), a)
+	}
 	app := k.App
 	if app == "" || strings.ContainsAny(app, "*?[") {
 		app = "live"
@@ -171,7 +191,8 @@ func keyRemoveCommand() *cobra.Command {
 }
 
 func keyHashCommand() *cobra.Command {
-	return &cobra.Command{
+	asJSON := false
+	c := &cobra.Command{
 		Use:     "hash",
 		Short:   "Read a key from standard input and print its hash, for keys.toml",
 		Example: "  rtmps-edge key hash < key.txt",
@@ -181,8 +202,14 @@ func keyHashCommand() *cobra.Command {
 			if err != nil {
 				return &badUse{err}
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), authz.HashOf(key).Reveal())
+			hash := authz.HashOf(key).Reveal()
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string]string{"hash": hash})
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), hash)
 			return err
 		},
 	}
+	addJSON(c, &asJSON)
+	return c
 }

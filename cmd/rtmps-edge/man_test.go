@@ -67,6 +67,18 @@ func TestEveryCommandIsExplained(t *testing.T) {
 	}
 }
 
+// Whatever prints an answer and ends prints it as JSON, too, if it is asked to.
+func TestEveryAnswerIsJSONToo(t *testing.T) {
+	every(whole(), func(c *cobra.Command) {
+		switch path := c.CommandPath(); {
+		case ofCobra(c), c.HasSubCommands() && path != "rtmps-edge bans": // they print nothing of their own
+		case path == "rtmps-edge run", path == "rtmps-edge demo": // they do not end; [log] format is for them
+		case c.Flags().Lookup("json") == nil:
+			t.Errorf("%s has no --json", path)
+		}
+	})
+}
+
 // ofCobra are commands whose words are not ours.
 func ofCobra(c *cobra.Command) bool {
 	return strings.HasPrefix(c.CommandPath()+" ", "rtmps-edge completion ")

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -27,6 +30,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"certificate": certificateScript,
 			"fill":        fillScript,
+			"json":        jsonScript,
 		},
 	})
 }
@@ -44,5 +48,23 @@ func fillScript(ts *testscript.TestScript, _ bool, args []string) {
 	for _, file := range args {
 		text := os.Expand(ts.ReadFile(file), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o600))
+	}
+}
+
+// jsonScript holds what was printed against JSON: one value and, where names are
+// given, an object with exactly these.
+func jsonScript(ts *testscript.TestScript, _ bool, names []string) {
+	text := []byte(ts.ReadFile("stdout"))
+	if !json.Valid(text) {
+		ts.Fatalf("this is no JSON: %s", text)
+	}
+	if len(names) == 0 {
+		return
+	}
+	var object map[string]any
+	ts.Check(json.Unmarshal(text, &object))
+	slices.Sort(names)
+	if got := slices.Sorted(maps.Keys(object)); !slices.Equal(got, names) {
+		ts.Fatalf("it has %q, want %q", got, names)
 	}
 }

@@ -72,6 +72,7 @@ func signCommand() *cobra.Command {
 	var f schemeFlags
 	var q authz.SignRequest
 	var expires, notBefore, address string
+	asJSON := false
 	c := &cobra.Command{
 		Use:   "sign",
 		Short: "Make a stream key that carries its own permission",
@@ -99,7 +100,7 @@ the secret can make keys. The key goes to standard output.`,
 					return &badUse{fmt.Errorf("--ip %w", err)}
 				}
 			}
-			return sign(cmd.OutOrStdout(), f, q)
+			return sign(cmd.OutOrStdout(), f, q, asJSON)
 		},
 	}
 	f.add(c)
@@ -108,10 +109,11 @@ the secret can make keys. The key goes to standard output.`,
 	c.Flags().StringVar(&expires, "expires", "", "last moment: 2h, 30d, 2027-01-01, 2027-01-01T18:00:00Z")
 	c.Flags().StringVar(&notBefore, "not-before", "", "first moment, likewise")
 	c.Flags().StringVar(&address, "ip", "", "the only address, or network, that may use it")
+	addJSON(c, &asJSON)
 	return c
 }
 
-func sign(w io.Writer, f schemeFlags, q authz.SignRequest) error {
+func sign(w io.Writer, f schemeFlags, q authz.SignRequest, asJSON bool) error {
 	set, err := f.schemes()
 	if err != nil {
 		return &badUse{err}
@@ -124,6 +126,9 @@ func sign(w io.Writer, f schemeFlags, q authz.SignRequest) error {
 	if err != nil {
 		return &badUse{err}
 	}
+	if asJSON {
+		return writeJSON(w, map[string]string{"key": key.Reveal()})
+	}
 	_, err = fmt.Fprintln(w, key.Reveal())
 	return err
 }
@@ -131,6 +136,7 @@ func sign(w io.Writer, f schemeFlags, q authz.SignRequest) error {
 func verifyCommand() *cobra.Command {
 	var f schemeFlags
 	var app, address string
+	asJSON := false
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Read a signed stream key from standard input and say why it is good or not",
@@ -152,16 +158,23 @@ if it is refused, why. Neither the secret nor the right signature is shown. Exit
 				}
 				r.Client = netip.AddrPortFrom(a, 0)
 			}
-			return verify(cmd.OutOrStdout(), f, r)
+			return verify(cmd.OutOrStdout(), f, r, asJSON)
 		},
 	}
 	f.add(c)
 	c.Flags().StringVar(&app, "app", "live", "app")
 	c.Flags().StringVar(&address, "ip", "", "the address that the client comes from")
+	addJSON(c, &asJSON)
 	return c
 }
 
-func verify(w io.Writer, f schemeFlags, r authz.Request) error {
+// verdict is what "verify" tells as JSON.
+type verdict struct {
+	Good        bool     `json:"good"`
+	Explanation []string `json:"explanation"`
+}
+
+func verify(w io.Writer, f schemeFlags, r authz.Request, asJSON bool) error {
 	set, err := f.schemes()
 	if err != nil {
 		return &badUse{err}
@@ -170,10 +183,13 @@ func verify(w io.Writer, f schemeFlags, r authz.Request) error {
 	if err != nil {
 		return &badUse{err}
 	}
-	for _, line := range e.Lines {
-		if _, err := fmt.Fprintln(w, line); err != nil {
-			return err
-		}
+	if asJSON {
+		err = writeJSON(w, verdict{e.Good, e.Lines})
+	} else {
+		_, err = fmt.Fprintln(w, strings.Join(e.Lines, "\n"))
+	}
+	if err != nil {
+		return err
 	}
 	if !e.Good {
 		return errors.New("the key is refused")

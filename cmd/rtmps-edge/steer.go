@@ -30,7 +30,7 @@ func (f *steerFlags) add(c *cobra.Command) {
 	c.Flags().StringVarP(&f.config, "config", "c", defaultConfigFile, "configuration file of the running edge: its [admin] says where to ask")
 	c.Flags().StringVar(&f.at, "admin", "", "ask there instead: host:port, unix:PATH or a URL")
 	c.Flags().StringVar(&f.tokenFile, "token-file", "", "file with the token (default: token_file in [admin])")
-	c.Flags().BoolVar(&f.json, "json", false, "as JSON")
+	addJSON(c, &f.json)
 }
 
 // client finds the edge.

@@ -35,6 +35,7 @@ type newUser struct {
 	stream string
 	names  []string
 	stdin  bool
+	asJSON bool
 }
 
 func userAddCommand() *cobra.Command {
@@ -53,6 +54,7 @@ edge knows it within a second. The origin sees the stream as NAME, whatever the 
 	c.Flags().StringVar(&n.stream, "stream", "", "stream name at the origin (default NAME)")
 	c.Flags().StringSliceVar(&n.names, "names", nil, "stream names that the encoder may choose, as globs")
 	c.Flags().BoolVar(&n.stdin, "stdin", false, "take the password from standard input instead of making one")
+	addJSON(c, &n.asJSON)
 	return c
 }
 
@@ -67,18 +69,32 @@ func (n *newUser) run(cmd *cobra.Command, name string) error {
 			return &badUse{err}
 		}
 	}
-	if err := authz.AddUser(n.path(), authz.User{Terms: terms, User: name, Password: password, Names: n.names}); err != nil {
+	u := authz.User{Terms: terms, User: name, Password: password, Names: n.names}
+	if err := authz.AddUser(n.path(), u); err != nil {
 		return entriesError(err)
+	}
+	return n.printUser(cmd, u)
+}
+
+// printUser shows the password this once.
+func (n *newUser) printUser(cmd *cobra.Command, u authz.User) error {
+	if n.asJSON {
+		s := showUser(u)
+		a := added{File: n.path(), User: s.User, shownTerms: s.shownTerms, Names: s.Names}
+		if !n.stdin {
+			a.Password = u.Password.Reveal()
+		}
+		return writeJSON(cmd.OutOrStdout(), a)
 	}
 	w := cmd.ErrOrStderr()
 	fmt.Fprintf(w, "Added to %s.\n", n.path())
 	if !n.stdin {
-		fmt.Fprintf(w, "The password of %s, shown only now:\n\n", name)
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), password.Reveal()); err != nil {
+		fmt.Fprintf(w, "The password of %s, shown only now:\n\n", u.User)
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), u.Password.Reveal()); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "\nOBS: Settings > Stream > Service: Custom, Use authentication, Username %s, Password: the line above, any Stream Key.\n", name)
+	fmt.Fprintf(w, "\nOBS: Settings > Stream > Service: Custom, Use authentication, Username %s, Password: the line above, any Stream Key.\n", u.User)
 	return nil
 }
 

@@ -11,18 +11,33 @@ import (
 // version is set when a release is built.
 var version = "dev"
 
+// program is what "version" tells.
+type program struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	asJSON := false
+	c := &cobra.Command{
 		Use:     "version",
 		Short:   "Print version, commit and Go version",
-		Example: "  rtmps-edge version",
+		Example: "  rtmps-edge version\n  rtmps-edge version --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "rtmps-edge %s, commit %s, %s %s/%s\n",
-				version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			p := program{version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), p)
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "rtmps-edge %s, commit %s, %s %s/%s\n", p.Version, p.Commit, p.Go, p.OS, p.Arch)
 			return err
 		},
 	}
+	addJSON(c, &asJSON)
+	return c
 }
 
 // commit is what the Go toolchain wrote into the binary.
