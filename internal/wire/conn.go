@@ -245,6 +245,9 @@ func (c *Conn) Seal(p []byte) (sealed []byte, socket net.Conn, err error) { retu
 
 const recordHeader = 5 // bytes before a TLS record's fragment (RFC 8446 §5.1)
 
+// An alert is a level and a description (RFC 8446 §6). Encrypted it is longer.
+const typeAlert, bareAlert = 21, 2
+
 // records is the net.Conn below a tls.Conn. It reads ahead many records with
 // one system call, gives them to crypto/tls one at a time, and so knows whether
 // another whole one is there.
@@ -253,6 +256,8 @@ type records struct {
 	in   Buf
 	left int   // bytes of the current record that were not given out yet
 	gate *gate // during a handshake that has one
+	bare bool  // the current record is an alert that is not encrypted
+	said byte  // what the last such alert said
 
 	mu     sync.Mutex // guards what follows: Close may write an alert at any time
 	sealed *[]byte    // takes what would be written, if not nil
@@ -268,7 +273,9 @@ func (r *records) Read(p []byte) (int, error) {
 				return 0, r.cut(err)
 			}
 		}
-		r.left = recordHeader + int(binary.BigEndian.Uint16(r.in.Bytes()[3:]))
+		head := r.in.Bytes()[:recordHeader]
+		r.left = recordHeader + int(binary.BigEndian.Uint16(head[3:]))
+		r.bare = head[0] == typeAlert && r.left == recordHeader+bareAlert
 	}
 	if r.in.Len() == 0 {
 		if err := r.read(); err != nil {
@@ -278,6 +285,9 @@ func (r *records) Read(p []byte) (int, error) {
 	n := copy(p[:min(len(p), r.left)], r.in.Bytes())
 	r.in.Consume(n)
 	r.left -= n
+	if r.bare && n > 0 {
+		r.said = p[n-1] // in the end, the alert's last byte
+	}
 	if r.in.Len() == 0 {
 		r.in.Park()
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -83,7 +84,22 @@ func (c *TLSConn) HandshakeThrough(ctx context.Context, g Gate) error {
 		c.rec.gate.leave()
 		c.rec.gate = nil
 	}()
-	return c.HandshakeContext(ctx)
+	return c.rec.explain(c.HandshakeContext(ctx))
+}
+
+// badMAC is what crypto/tls makes of a record that it cannot decrypt.
+const badMAC = tls.AlertError(20)
+
+// explain puts what the peer has said in place of the failure to decrypt it.
+// mbedTLS, and with it OBS from 30 on, has no key yet in TLS 1.3 when it finds
+// that it does not believe the certificate: it says so in plain text, which
+// crypto/tls does not take. Nothing hangs on it but the words of the log.
+func (r *records) explain(err error) error {
+	var op *net.OpError
+	if !r.bare || !errors.As(err, &op) || op.Op != "local error" || op.Err.Error() != badMAC.Error() {
+		return err
+	}
+	return &net.OpError{Op: "remote error", Err: tls.AlertError(r.said)}
 }
 
 // Socket returns the connection below TLS.

@@ -159,6 +159,52 @@ func TestGateRefuses(t *testing.T) {
 	}
 }
 
+// lastWords says hello, and then something else than what it should.
+type lastWords struct {
+	net.Conn
+	words []byte
+	hello bool
+}
+
+func (c *lastWords) Write(p []byte) (int, error) {
+	if !c.hello {
+		c.hello = true
+		return c.Conn.Write(p)
+	}
+	_, err := c.Conn.Write(c.words)
+	c.words = nil
+	return len(p), err
+}
+
+// A client whose alert is not encrypted, where it should be, is heard all the
+// same. Anything else that cannot be decrypted is no alert.
+func TestBareAlert(t *testing.T) {
+	ccs := []byte{20, 3, 3, 0, 1, 1} // before everything else, for the boxes on the way
+	bad := &net.OpError{Op: "local error", Err: badMAC}
+	for name, test := range map[string]struct {
+		words []byte
+		want  error
+	}{
+		"unknown_ca":              {[]byte{21, 3, 3, 0, 2, 2, 48}, &net.OpError{Op: "remote error", Err: tls.AlertError(48)}},
+		"bad_certificate":         {[]byte{21, 3, 3, 0, 2, 2, 42}, &net.OpError{Op: "remote error", Err: tls.AlertError(42)}},
+		"damaged alert":           {[]byte{21, 3, 3, 0, 3, 2, 42, 0}, bad},
+		"damaged":                 {append([]byte{23, 3, 3, 0, 20}, make([]byte, 20)...), bad},
+		"alert behind the damage": {append([]byte{23, 3, 3, 0, 20}, append(make([]byte, 20), 21, 3, 3, 0, 2, 2, 48)...), bad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, client := tcp(t)
+			go func() {
+				_ = tls.Client(&lastWords{Conn: client, words: bytes.Join([][]byte{ccs, test.words}, nil)}, config).Handshake()
+			}()
+			err := Server(server, config).HandshakeThrough(t.Context(), &turnstile{})
+			if err == nil || err.Error() != test.want.Error() {
+				t.Errorf("%v, want %v", err, test.want)
+			}
+			_ = client.Close()
+		})
+	}
+}
+
 // What was sealed is what the peer reads, whoever writes it to the socket.
 func TestSeal(t *testing.T) {
 	for name, wrap := range map[string]func(net.Conn) interface {
