@@ -132,8 +132,14 @@ func (p *pebble) tls(t testing.TB, source, domain string) string {
 // ready is what /readyz says.
 func (e *edge) ready(t testing.TB) (status int, body string) {
 	t.Helper()
+	return e.ask(t, "/readyz")
+}
+
+// ask gets a path of the admin address.
+func (e *edge) ask(t testing.TB, path string) (status int, body string) {
+	t.Helper()
 	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := c.Get("http://" + e.record(t, "the admin address", map[string]string{"msg": "the admin address is open"})["address"].(string) + "/readyz")
+	res, err := c.Get("http://" + e.record(t, "the admin address", map[string]string{"msg": "the admin address is open"})["address"].(string) + path)
 	if err != nil {
 		t.Fatal(err)
 	}

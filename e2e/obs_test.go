@@ -37,23 +37,21 @@ func newOBS(t testing.TB, authority []byte, server, key string, login ...string)
 	t.Helper()
 	home := t.TempDir()
 	o := &obs{display: startXvfb(t), port: freePort(t)}
-	o.configure(t, filepath.Join(home, ".config", "obs-studio"), server, key, login)
-	cmd := exec.Command(program(t, "obs"), "--startstreaming", "--multi", "--disable-missing-files-check", "--verbose", "--unfiltered_log")
-	cmd.Env = obsEnv(t, home, o.display)
+	o.configure(t, home, server, key, login)
+	cmd := exec.Command(program(t, "obs"), obsOptions...)
+	cmd.Env = obsEnv(home, o.display)
 	o.process = start(t, trusting(t, authority, cmd))
 	return o
 }
 
+// obsOptions have it ask nothing. OBS 29 does not know the third, and takes it.
+var obsOptions = []string{"--startstreaming", "--multi", "--disable-shutdown-check", "--disable-missing-files-check", "--verbose", "--unfiltered_log"}
+
 // obsEnv keeps OBS away from the desktop of whoever runs the tests, and has it
 // draw with the processor.
-func obsEnv(t testing.TB, home, display string) []string {
-	t.Helper()
-	runtime := filepath.Join(home, "run")
-	if err := os.Mkdir(runtime, 0o700); err != nil {
-		t.Fatal(err)
-	}
+func obsEnv(home, display string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_CONFIG_HOME=" + filepath.Join(home, ".config"),
-		"XDG_RUNTIME_DIR=" + runtime, "DISPLAY=" + display, "QT_QPA_PLATFORM=xcb",
+		"XDG_RUNTIME_DIR=" + filepath.Join(home, "run"), "DISPLAY=" + display, "QT_QPA_PLATFORM=xcb",
 		"LIBGL_ALWAYS_SOFTWARE=1", "GALLIUM_DRIVER=llvmpipe", "LP_NUM_THREADS=1"}
 }
 
@@ -84,8 +82,12 @@ func startXvfb(t testing.TB) string {
 }
 
 // configure writes what the wizard of OBS would: nothing is asked at the start.
-func (o *obs) configure(t testing.TB, dir, server, key string, login []string) {
+func (o *obs) configure(t testing.TB, home, server, key string, login []string) {
 	t.Helper()
+	if err := os.Mkdir(filepath.Join(home, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(home, ".config", "obs-studio")
 	settings := map[string]any{"server": server, "key": key, "use_auth": false, "bwtest": false}
 	if len(login) > 0 {
 		settings["use_auth"], settings["username"], settings["password"] = true, login[0], login[1]
@@ -100,6 +102,8 @@ func (o *obs) configure(t testing.TB, dir, server, key string, login []string) {
 		"basic/profiles/edge/basic.ini":    obsProfile,
 		"basic/profiles/edge/service.json": string(service),
 		"basic/scenes/edge.json":           obsScene,
+		// Where obs-websocket looks from OBS 30.2 on, instead of global.ini.
+		"plugin_config/obs-websocket/config.json": obsWebsocket,
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o700); err != nil {
 			t.Fatal(err)
@@ -248,6 +252,10 @@ ServerPort=$PORT
 AlertsEnabled=false
 AuthRequired=false
 ServerPassword=unused
+`
+
+const obsWebsocket = `{"alerts_enabled": false, "auth_required": false, "first_load": false,
+ "server_enabled": true, "server_password": "unused", "server_port": $PORT}
 `
 
 // obsProfile: reconnecting is on, as it is by default, but soon.

@@ -77,8 +77,12 @@ func TestPlayIsRefusedByDefault(t *testing.T) {
 func TestWrongKeyStopsOBS(t *testing.T) {
 	t.Parallel()
 	e := startEdge(t, settings{Origin: freeAddress(t)}, newKey("alice"))
-	o := newOBS(t, ca(t).pem, e.url(), e.secret())
+	e.stopsOBS(t, newOBS(t, ca(t).pem, e.url(), e.secret()))
+}
 
+// stopsOBS waits until o has given up, for good, because of its stream key.
+func (e *edge) stopsOBS(t testing.TB, o *obs) {
+	t.Helper()
 	// -3 is what OBS shows "Could not access the specified channel or stream key" for.
 	o.wait(t, "the end of its attempt", func(l string) bool {
 		return strings.Contains(l, "failed: -3")
