@@ -114,6 +114,7 @@ func eventOf(name string, e proxy.Event) Event {
 		Time: e.Time, Event: name, Session: e.Session, Client: address(e.Client), Listener: e.Listener, ServerName: e.ServerName, TLS: e.TLS,
 		Encoder: e.Encoder, Action: string(e.Action), Subject: e.Subject, App: e.App, Name: e.Name, Origin: e.Origin, Server: e.Server,
 		Stage: string(e.Stage), Side: string(e.Side), Reason: e.Reason, BytesIn: e.BytesIn, BytesOut: e.BytesOut, Seconds: seconds(e.Duration),
+		Hint: e.Hint(),
 	}
 	if e.Subject == "" {
 		out.Key = e.Fingerprint

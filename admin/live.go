@@ -51,7 +51,11 @@ func (v *viewer) run(q *http.Request) {
 			state = now.Add(max(stateEvery, stateShare*time.Since(now)))
 		}
 		more, err := v.events()
-		if err != nil || !v.wait(q, time.Until(state), more) {
+		if err != nil {
+			return
+		}
+		if !v.wait(q, time.Until(state), more) {
+			_, _ = v.events() // of an edge that ends: how its last streams did
 			return
 		}
 	}

@@ -142,6 +142,7 @@ type Event struct {
 	Side       string    `json:"side,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
 	Detail     string    `json:"detail,omitempty"`
+	Hint       string    `json:"hint,omitempty"` // what it means, and what can be done
 	BytesIn    int64     `json:"bytes_in,omitempty"`
 	BytesOut   int64     `json:"bytes_out,omitempty"`
 	Seconds    float64   `json:"seconds,omitempty"`

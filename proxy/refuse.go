@@ -102,11 +102,13 @@ func (s *session) refused(err error) {
 
 // causeOf names an error of a connection in a word or two. "closed" is a close in
 // good order, over TLS one that was announced; "cut" is one that was not; "lost"
-// is a line on which nothing arrives any more.
+// is a line on which nothing arrives any more; "unreachable" is a server that has
+// no address, or nothing listens there.
 func causeOf(err error) string {
 	var protocol *rtmp.ProtocolError
 	var status *rtmp.StatusError
 	var silent hungUp
+	var name *net.DNSError
 	switch {
 	case errors.As(err, &silent):
 		return "refused"
@@ -114,6 +116,8 @@ func causeOf(err error) string {
 		return "cut"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &name):
+		return "unreachable"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset"
 	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):

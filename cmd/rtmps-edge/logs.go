@@ -1,17 +1,13 @@
 package main
 
 import (
-	"errors"
-	"io"
 	"net/netip"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"rtmps-edge/config"
-	"rtmps-edge/internal/hello"
 	"rtmps-edge/proxy"
 )
 
@@ -43,7 +39,9 @@ func (o logObserver) Observe(e proxy.Event) {
 	case proxy.Refused:
 		about(fields, e)
 		fields["stage"], fields["reason"] = e.Stage, e.Reason
-		handshake(fields, e)
+		if e.Offer != "" {
+			fields["offered"] = e.Offer
+		}
 		o.log.WithFields(fields).Log(refusalLevel(e), "refused")
 	case proxy.Started:
 		about(fields, e)
@@ -94,31 +92,9 @@ func about(fields logrus.Fields, e proxy.Event) {
 	if e.Err != nil {
 		fields["detail"] = clip(e.Err.Error())
 	}
-}
-
-// leftAtOnce is for clients that look at the certificate after the handshake.
-const leftAtOnce = "the client went away after the TLS handshake, before it asked for anything: some (ffmpeg -tls_verify 1) do so when they do not believe the certificate; so do health checks"
-
-// handshake adds what helps with a TLS handshake that failed, or that led to
-// nothing.
-func handshake(fields logrus.Fields, e proxy.Event) {
-	if e.Stage == proxy.StageRTMP && e.TLS != "" && e.Encoder == "" && gone(e.Err) {
-		fields["hint"] = leftAtOnce
+	if hint := e.Hint(); hint != "" {
+		fields["hint"] = hint
 	}
-	if e.Stage != proxy.StageTLS {
-		return
-	}
-	if cure := hello.Cause(e.Reason).Cure(); cure != "" {
-		fields["hint"] = cure
-	}
-	if e.Offer != "" {
-		fields["offered"] = e.Offer
-	}
-}
-
-// gone knows errors of connections that the client has closed.
-func gone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func ended(fields logrus.Fields, e proxy.Event) {
