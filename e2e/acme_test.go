@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Lifetimes of certificates, in seconds. autocert renews by the clock: within
@@ -151,6 +152,19 @@ func (e *edge) ask(t testing.TB, path string) (status int, body string) {
 	return res.StatusCode, string(all)
 }
 
+// expiry is when the metric says that the certificate for domain expires.
+func (e *edge) expiry(t testing.TB, domain string) float64 {
+	t.Helper()
+	_, body := e.ask(t, "/metrics")
+	_, value, ok := strings.Cut(body, fmt.Sprintf("\nrtmps_edge_certificate_expiry_timestamp_seconds{name=%q} ", domain))
+	value, _, _ = strings.Cut(value, "\n")
+	seconds, err := strconv.ParseFloat(value, 64)
+	if !ok || err != nil {
+		t.Fatalf("the metric does not know %s: %q, %v", domain, value, err)
+	}
+	return seconds
+}
+
 // renewal waits until a client sees another certificate than now.
 func (p *pebble) renewal(t testing.TB, e *edge, domain string) {
 	t.Helper()
@@ -189,11 +203,17 @@ func TestACME(t *testing.T) {
 			if status, body := e.ready(t); status != http.StatusServiceUnavailable || !strings.Contains(body, "no certificate yet: "+domain) {
 				t.Errorf("/readyz: %d %s", status, body)
 			}
+			if expiry := e.expiry(t, domain); expiry != 0 {
+				t.Errorf("the metric knows when the certificate expires that nobody has made: %v", expiry)
+			}
 
 			p.run(t, source, e.port)
 			p.first(t, e, domain)
 			if status, body := e.ready(t); status != http.StatusOK {
 				t.Errorf("/readyz: %d %s", status, body)
+			}
+			if expiry := e.expiry(t, domain); expiry < float64(time.Now().Unix()) {
+				t.Errorf("the metric says that the certificate has expired: %v", expiry)
 			}
 
 			ffmpeg := publishFFmpeg(t, e.url(), alice.text)

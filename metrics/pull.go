@@ -14,7 +14,8 @@ const silent = 5 * time.Second
 // Source is what is asked at each scrape. A nil function gives no series.
 type Source struct {
 	Server *proxy.Server
-	// Certificates returns what is served, by its configured or first name.
+	// Certificates returns when what is served expires, by its configured or
+	// first name.
 	Certificates func() map[string]time.Time
 }
 
@@ -35,7 +36,7 @@ var (
 	streamBytes = desc("stream_bytes_total", "Bytes of streams, in: received from clients, out: sent to clients.", "direction")
 	originUp    = desc("origin_up", "1 if nothing is known against an origin's server.", "origin", "server")
 	serverLoad  = desc("origin_sessions", "Streams at an origin's server.", "origin", "server")
-	expiry      = desc("certificate_expiry_timestamp_seconds", "When a certificate that is served expires.", "name")
+	expiry      = desc("certificate_expiry_timestamp_seconds", "When a certificate that is served expires; 0 while there is none for a name that is to have one.", "name")
 	bans        = desc("bans", "Addresses that are banned.")
 	clusterUp   = desc("cluster_up", "1 if the Redis that the edges share can be used; only where there is one.")
 	draining    = desc("draining", "1 if nothing is accepted any more.")

@@ -70,13 +70,22 @@ func (s *steering) attach(e *edge) error {
 	}
 	e.srv = proxy.NewServer(proxy.ServerConfig{Policy: e.parts.policy, Log: e.log, Limiter: limits, Observer: observers{newLogObserver(e.log), s.metrics, s.admin, &s.notify}})
 	s.admin.Attach(e.srv)
-	s.metrics.Pull(metrics.Source{Server: e.srv, Certificates: func() map[string]time.Time { return expiries(e.certificates()) }})
+	s.metrics.Pull(metrics.Source{Server: e.srv, Certificates: func() map[string]time.Time { return expiries(e.certificates(), e.pending()) }})
 	return nil
 }
 
-// expiries are when certificates expire, by their names.
-func expiries(list []admin.Certificate) map[string]time.Time {
+// expiries are when certificates expire, by their names. One that is still to
+// be got has the beginning of time, so that who watches this hears of it, too.
+func expiries(list []admin.Certificate, pending []string) map[string]time.Time {
 	all := map[string]time.Time{}
+	for _, name := range pending {
+		all[name] = time.Unix(0, 0)
+	}
+	for _, c := range list {
+		for _, name := range c.Names { // not renewed so far, which is another thing
+			delete(all, name)
+		}
+	}
 	for _, c := range list {
 		all[c.Name] = c.NotAfter
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -100,6 +101,19 @@ func TestTheAdminAddressShowsAStream(t *testing.T) {
 	s.logs.wait(t, 1, "stream ended", "side=edge", "reason=kick")
 	if _, err := p.WaitEnd(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A certificate that is missing is told by the metric, one that was not renewed
+// so far by its own end.
+func TestExpiries(t *testing.T) {
+	t.Parallel()
+	end := time.Unix(1900000000, 0)
+	served := []admin.Certificate{{Name: "a.example", Names: []string{"a.example"}, NotAfter: end}, {Name: "c.pem", Names: []string{"*.example", "c.example"}, NotAfter: end}}
+	got := expiries(served, []string{"a.example", "b.example", "c.example"})
+	want := map[string]time.Time{"a.example": end, "b.example": time.Unix(0, 0), "c.pem": end}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

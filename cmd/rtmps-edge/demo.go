@@ -121,7 +121,7 @@ func (d *demoAdmin) start(ctx context.Context, policy *proxy.Policy) (srv *proxy
 	})
 	srv = proxy.NewServer(proxy.ServerConfig{Policy: policy, Observer: observers{newLogObserver(d.log), m, a}, Log: d.log})
 	a.Attach(srv)
-	m.Pull(metrics.Source{Server: srv, Certificates: func() map[string]time.Time { return expiries(certificatesOf(d.source)) }})
+	m.Pull(metrics.Source{Server: srv, Certificates: func() map[string]time.Time { return expiries(certificatesOf(d.source), nil) }})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- a.Serve(ctx, ln) }()
