@@ -7,6 +7,8 @@ const HISTORY = 60;       // samples of a sparkline
 const ROWS = 200;         // streams that are shown at once
 const EVENTS = 100;       // events that are kept in the page
 const LOST_AFTER = 6000;  // ms without news after which the page says so
+const SHORTEST = 20;      // samples that a sparkline has room for at least
+const SOON = 21;          // days before the end of a certificate at which somebody should look
 
 // el makes an element. Children are elements, or text.
 function el(tag, className, ...children) {
@@ -103,7 +105,8 @@ function sparkline() {
 
 function draw(svg, values) {
   const top = Math.max(1, ...values) * 1.1;
-  const points = values.map((v, i) => (100 - (values.length - 1 - i) * 100 / (HISTORY - 1)).toFixed(1) + "," + (100 - v / top * 100).toFixed(1));
+  const room = Math.max(values.length, SHORTEST) - 1;
+  const points = values.map((v, i) => (100 - (values.length - 1 - i) * 100 / room).toFixed(1) + "," + (100 - v / top * 100).toFixed(1));
   svg.lastChild.setAttribute("points", points.join(" "));
   const first = points.length ? points[0].split(",")[0] : "100";
   svg.firstChild.setAttribute("points", points.length > 1 ? first + ",100 " + points.join(" ") + " 100,100" : "");
@@ -184,12 +187,22 @@ function showNumbers(s) {
   $("n-connections").textContent = s.connections;
   $("n-refused").textContent = s.refused.reduce((n, r) => n + r.count, 0);
   $("about").textContent = "version " + s.version + " · up for " + span(s.seconds);
-  const troubled = state.sessions.filter(x => x.health !== "good").length;
-  pill(!s.ready ? "bad" : troubled ? "poor" : "good", s.draining ? "draining" : !s.ready ? "not ready" : troubled ? troubled + " in trouble" : "all well");
+  const troubles = troublesOf(state);
+  pill(!s.ready ? "bad" : troubles.length ? "poor" : "good", s.draining ? "draining" : !s.ready ? "not ready" : troubles.join(", ") || "all well");
   $("reasons").hidden = s.ready;
   $("reasons").textContent = s.reasons.join(" · ");
   $("drain").disabled = s.draining;
   document.title = (s.publishers ? s.publishers + " live · " : "") + "rtmps-edge";
+}
+
+// troublesOf says in a few words what somebody should look at.
+function troublesOf(state) {
+  const some = (n, one, many) => n ? [n + " " + (n === 1 ? one : many)] : [];
+  return [
+    ...some(state.sessions.filter(x => x.health !== "good").length, "stream in trouble", "streams in trouble"),
+    ...some(state.origins.flatMap(o => o.servers).filter(x => !x.up).length, "server down", "servers down"),
+    ...some(state.certificates.filter(c => c.days_left < SOON).length, "certificate ends soon", "certificates end soon"),
+  ];
 }
 
 function pill(className, text) {
@@ -219,7 +232,7 @@ function showOrigins(list) {
 
 function showCertificates(list) {
   keep($("certificates"), list, c => c.name, () => el("li"), (li, c) => {
-    const mark = c.days_left < 7 ? "bad" : c.days_left < 21 ? "poor" : "good";
+    const mark = c.days_left < 7 ? "bad" : c.days_left < SOON ? "poor" : "good";
     set(li, [c.not_after, Math.floor(c.days_left)].join(), () => [el("span", "health " + mark, c.days_left < 0 ? "■ expired" : (mark === "good" ? "● " : "▲ ") + days(Math.floor(c.days_left)) + " left"),
       el("span", "grow", foreign(c.name), el("small", "", "until " + new Date(c.not_after).toLocaleDateString()))]);
     li.title = c.names.join(", ");
@@ -250,9 +263,10 @@ function showEvent(e) {
   const why = [e.reason && (e.reason + (e.stage ? " at " + e.stage : e.side ? " by " + e.side : ""))];
   if (e.seconds) why.push(span(e.seconds), size(Math.max(e.bytes_in || 0, e.bytes_out || 0)));
   if (e.detail) why.push(visible(e.detail));
+  const hint = e.hint ? [el("small", "hint", "→ " + visible(e.hint))] : [];
   $("events").prepend(el("li", "", el("time", "", clock(e.time)), el("span", "what health " + mark, word),
     el("span", "grow", ...who, " ", el("span", "quiet", foreign(e.client || ""), e.subject ? " · " : "", e.subject ? foreign(e.subject) : ""),
-      el("small", "", why.filter(Boolean).join(" · ")))));
+      el("small", "", why.filter(Boolean).join(" · ")), ...hint)));
   while ($("events").children.length > EVENTS) $("events").lastElementChild.remove();
   $("no-events").hidden = true;
 }
