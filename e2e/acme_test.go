@@ -267,28 +267,3 @@ func TestACMEWithOBS(t *testing.T) {
 		t.Errorf("%d streams were started", n)
 	}
 }
-
-// The example for a public domain runs as it stands, but for its addresses and
-// with this authority: it gets its certificate on the port of the streams.
-func TestExampleOfACME(t *testing.T) {
-	t.Parallel()
-	const domain = "live.example.com" // as the example has it
-	text, err := os.ReadFile("../examples/acme-public-domain/edge.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	origin, p, alice := startNginx(t), newPebble(t), newKey("alice")
-	e := prepareEdge(t, settings{Origin: origin.address()}, alice)
-	changed := strings.NewReplacer(
-		`":443"`, `"127.0.0.1:0"`, `"127.0.0.1:1935"`, fmt.Sprintf("%q", e.tee.address()),
-		"[tls.acme]\n", fmt.Sprintf("[tls.acme]\ndirectory = %q\ndirectory_ca = %q\nstorage = \"acme\"\n", p.directory, caFile(t)),
-	).Replace(string(text))
-	writeFile(t, filepath.Join(e.dir, "edge.toml"), "[log]\nformat = \"json\"\n[admin]\nlisten = \"\"\n"+changed)
-	e.run(t, e.command(t, "run", "-c", filepath.Join(e.dir, "edge.toml")))
-	p.run(t, "certmagic", e.port)
-	p.first(t, e, domain)
-	e.record(t, "the certificate", map[string]string{"msg": "a certificate serves new connections", "certificate": domain})
-	ffmpeg := publishFFmpeg(t, e.url(), alice.text)
-	published(t, origin, "live/"+alice.name)
-	ffmpeg.interrupt(t)
-}

@@ -36,6 +36,10 @@ defaults
 listen here
   bind HERE
   server edge EDGE SEND
+`
+
+// haproxyClients come to the balancer from addresses of their own.
+const haproxyClients = `
 listen studio
   bind STUDIO
   server balancer HERE source ` + studioAddress + `
@@ -49,8 +53,16 @@ listen stranger
 func startHAProxy(t testing.TB, edge, send string) balancer {
 	t.Helper()
 	b := balancer{freeAddress(t), freeAddress(t), freeAddress(t)}
+	b.run(t, strings.NewReplacer("HERE", b.here, "EDGE", edge, "SEND", send).Replace(haproxyConfig))
+	return b
+}
+
+// run starts it with a configuration that has it listen at b.here, and with the
+// other two addresses.
+func (b balancer) run(t testing.TB, config string) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
-	writeFile(t, file, strings.NewReplacer("HERE", b.here, "STUDIO", b.studio, "STRANGER", b.stranger, "EDGE", edge, "SEND", send).Replace(haproxyConfig))
+	writeFile(t, file, config+strings.NewReplacer("HERE", b.here, "STUDIO", b.studio, "STRANGER", b.stranger).Replace(haproxyClients))
 	p := startProgram(t, "haproxy", "-db", "-f", file)
 	eventually(t, "HAProxy to listen", func() error {
 		p.mustLive(t)
@@ -60,7 +72,6 @@ func startHAProxy(t testing.TB, edge, send string) balancer {
 		}
 		return err
 	})
-	return b
 }
 
 func rtmps(address string) string {

@@ -37,7 +37,7 @@ func startWithBothKinds(t testing.TB, origin origin, profile string, keys ...str
 	for _, name := range names {
 		text += fmt.Sprintf("[[tls.certificate]]\ncert = \"%s.crt\"\nkey = \"%s.key\"\n", name, name)
 	}
-	e := prepareEdge(t, settings{Origin: origin.address(), TLS: text, Limits: "connect_rate_per_ip = \"0\"\nstreams_per_subject = 0"}, keys...)
+	e := prepareEdge(t, settings{Origin: origin.address(), TLS: text, Admin: "127.0.0.1:0", Limits: "connect_rate_per_ip = \"0\"\nstreams_per_subject = 0"}, keys...)
 	for i, name := range names {
 		host := "localhost"
 		if name == "first" {
@@ -149,11 +149,17 @@ func TestClients(t *testing.T) {
 			t.Parallel()
 			origin, alice := startNginx(t), newKey("alice")
 			e := startWithBothKinds(t, origin, profile, alice)
+			handshakes := map[string]int{} // by the labels of the metric
 			for _, c := range clientsOf {
 				if c.profile != profile {
 					continue
 				}
 				t.Run(c.name, func(t *testing.T) {
+					if c.says == nil {
+						handshakes[fmt.Sprintf("result=%q,version=\"unknown\"", c.reason)]++
+					} else {
+						handshakes[fmt.Sprintf("result=\"ok\",version=%q", strings.TrimPrefix(c.version, "TLS "))]++
+					}
 					options := c.options
 					if !strings.Contains(strings.Join(options, " "), "servername") {
 						options = append(options[:len(options):len(options)], sni...)
@@ -167,7 +173,23 @@ func TestClients(t *testing.T) {
 					servedClient(t, e, conn, openssl, alice, c.version, c.says)
 				})
 			}
+			e.counted(t, handshakes)
 		})
+	}
+}
+
+// counted wants the metric to have these handshakes, by version and cause, and
+// no others.
+func (e *edge) counted(t *testing.T, want map[string]int) {
+	t.Helper()
+	_, metrics := e.ask(t, "/metrics")
+	for labels, n := range want {
+		if line := fmt.Sprintf("rtmps_edge_tls_handshakes_total{%s} %d\n", labels, n); !strings.Contains(metrics, line) {
+			t.Errorf("the metrics do not have %s", line)
+		}
+	}
+	if n := strings.Count(metrics, "\nrtmps_edge_tls_handshakes_total{"); n != len(want) {
+		t.Errorf("%d kinds of handshakes were counted, want %v", n, want)
 	}
 }
 

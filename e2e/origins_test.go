@@ -86,13 +86,22 @@ func flows(t testing.TB, o origin, stream string) {
 	})
 }
 
-const nginxConfig = `load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
-daemon off;
+// nginxModules is where Debian has them.
+const nginxModules = "/usr/lib/nginx/modules/"
+
+// nginxProcess has nginx be one process, which keeps what it writes in dir.
+func nginxProcess(dir string) string {
+	return strings.ReplaceAll(`daemon off;
 master_process off;
 pid DIR/nginx.pid;
 error_log DIR/error.log info;
 events { worker_connections 64; }
-http {
+`, "DIR", dir)
+}
+
+// nginxStat has it tell of its streams.
+func nginxStat(dir, address string) string {
+	return strings.NewReplacer("DIR", dir, "HTTP", address).Replace(`http {
   access_log off;
   client_body_temp_path DIR/body;
   proxy_temp_path DIR/proxy;
@@ -104,7 +113,10 @@ http {
     location = /stat { rtmp_stat all; }
   }
 }
-rtmp {
+`)
+}
+
+const nginxRTMP = `rtmp {
   access_log off;
   server {
     listen RTMPLISTEN;
@@ -125,11 +137,21 @@ func startNginx(t testing.TB) origin { return startNginxWith(t, "", "") }
 // application.
 func startNginxWith(t testing.TB, listen, rules string) *nginx {
 	t.Helper()
-	n := &nginx{rtmp: freeAddress(t), http: freeAddress(t)}
+	rtmp := freeAddress(t)
+	return runNginx(t, rtmp, func(dir, http string) string {
+		return "load_module " + nginxModules + "ngx_rtmp_module.so;\n" + nginxProcess(dir) + nginxStat(dir, http) +
+			strings.NewReplacer("RTMPLISTEN", rtmp+" "+listen, "RULES", rules).Replace(nginxRTMP)
+	})
+}
+
+// runNginx starts nginx, with a configuration for its directory and the address
+// where it tells of its streams.
+func runNginx(t testing.TB, rtmp string, config func(dir, http string) string) *nginx {
+	t.Helper()
+	n := &nginx{rtmp: rtmp, http: freeAddress(t)}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nginx.conf")
-	text := strings.NewReplacer("DIR", dir, "HTTP", n.http, "RTMPLISTEN", n.rtmp+" "+listen, "RULES", rules).Replace(nginxConfig)
-	writeFile(t, file, text)
+	writeFile(t, file, config(dir, n.http))
 	n.process = startProgram(t, "nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", file)
 	t.Cleanup(func() {
 		if t.Failed() {
