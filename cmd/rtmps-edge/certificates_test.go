@@ -94,17 +94,37 @@ func (s *site) replacePair(from string) {
 	}
 }
 
-// What encoders will refuse is told at the start, with its line.
+// What encoders will refuse is told at the start, with its line and what to do,
+// as check does.
 func TestDoubtfulCertificatesAreTold(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, ofFiles, func(dir string) {
-		if err := (paper{alone: true}).write(dir); err != nil {
-			t.Fatal(err)
-		}
-	})
-	s.logs.wait(t, 1, "level=warning", "severity=error", "edge.toml:10: tls.certificate.cert", "has an incomplete chain", "append it")
-	if err := s.mustPublish("127.0.0.1:0", true).Stop(); err != nil { // who does not look can stream
-		t.Error(err)
+	const routed = ofFiles + "[[route]]\nserver = \"live.example.com\"\norigin = \"default\"\n"
+	const ofTheFile = "edge.toml:11: tls.certificate.cert"
+	for name, test := range map[string]struct {
+		paper
+		severity, place, want, cure string
+	}{
+		"incomplete chain": {paper{alone: true}, "error", ofTheFile, "has an incomplete chain", "append it"},
+		"another name":     {paper{names: "other.example.com"}, "error", "edge.toml:14: route.server", "no certificate is for live.example.com", "get one with that name"},
+		"nobody's name":    {paper{names: "other.example.com"}, "warning", ofTheFile, "nothing here is reached by such a name", "use one for live.example.com"},
+		"not yet":          {paper{from: time.Hour}, "error", ofTheFile, "is not valid before", "wait until then"},
+		"expired":          {paper{until: -time.Minute}, "error", ofTheFile, "has expired at", "renew it"},
+		"days left":        {paper{from: -700 * time.Hour, until: 73 * time.Hour}, "warning", ofTheFile, "has 3 days left", "renew it"},
+		"weak key":         {paper{rsa: 1024}, "error", ofTheFile, "RSA with 1024 bits", "have it made again"},
+		"weak signature":   {paper{sha1: true}, "error", ofTheFile, "has a weak signature", "have it signed again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, strings.Replace(routed, "[[origin]]\n", "[[origin]]\nname = \"default\"\n", 1), func(dir string) {
+				if err := test.write(dir); err != nil {
+					t.Fatal(err)
+				}
+			})
+			s.logs.wait(t, 1, "level=warning", "severity="+test.severity, test.place, test.want, test.cure)
+			if err := s.mustPublish("127.0.0.1:0", true).Stop(); err != nil { // who does not look can stream
+				t.Error(err)
+			}
+		})
 	}
 }
 
