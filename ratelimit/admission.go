@@ -8,7 +8,7 @@ import (
 
 const (
 	// MaxAdmissionEntries bounds the table of addresses, so that somebody with
-	// a whole IPv6 prefix cannot fill the memory: about 12 MiB when full. It
+	// a whole IPv6 prefix cannot fill the memory: about 20 MiB when full. It
 	// is far above the connections that one machine holds.
 	MaxAdmissionEntries = 1 << 18
 	// burstFactor times the connect rate may come at once: an encoder that
