@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // bench is one run of the harness.
@@ -42,30 +43,42 @@ type scenario struct {
 	name    string
 	title   string
 	columns []column
-	rounds  int  // at most
-	keys    bool // the edge asks for stream keys
+	rounds  int // at most
+	wants   wants
+	own     bool // for the edge alone
 	fresh   bool // every round has a process of its own: memory does not come back
 	direct  bool // measured without a proxy, too
 	cold    bool // no round is needed to warm up
 	// once measures one peer in one round; round 0 warms up, and its figures
 	// do not count.
 	once func(b *bench, p *peer, round int) ([]float64, error)
+	// parts, if there are any, are rows of which each has all columns; once
+	// returns them one after the other.
+	parts []string
 	// derive makes columns out of those of other rows.
 	derive func(*table)
+	// alone does all by itself, without peers and rounds.
+	alone func(b *bench) error
 }
 
-var scenarios = []scenario{ingest, play, paced, setup, handshakes, idle, stalled}
+var scenarios = []scenario{ingest, play, paced, setup, handshakes, idle, stalled, floods, observe, costs}
 
 // direct stands for no proxy at all.
 var direct = kind{name: "(none)"}
 
 // scenario runs the rounds of s, each peer in turn, and prints their medians.
 func (b *bench) scenario(s scenario) error {
+	if s.alone != nil {
+		return s.alone(b)
+	}
 	kinds := b.kinds
 	if s.direct {
 		kinds = append([]kind{direct}, kinds...)
 	}
-	t := newTable(s.title, s.columns, kinds)
+	if s.own {
+		kinds = slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.edge })
+	}
+	t := newTable(s.title, s.columns, s.rows(kinds))
 	peers := map[string]*peer{}
 	defer func() {
 		for _, p := range peers {
@@ -96,6 +109,27 @@ func (b *bench) scenario(s scenario) error {
 	return nil
 }
 
+// rows are the names of a table's rows.
+func (s scenario) rows(kinds []kind) (rows []kind) {
+	for _, k := range kinds {
+		for _, part := range s.parts {
+			rows = append(rows, kind{name: k.name + ", " + part})
+		}
+	}
+	if s.parts == nil {
+		return kinds
+	}
+	return rows
+}
+
+// add puts what once has returned into its rows.
+func (s scenario) add(t *table, k kind, values []float64) {
+	for i, row := range s.rows([]kind{k}) {
+		n := len(s.columns)
+		t.add(row.name, values[i*n:(i+1)*n])
+	}
+}
+
 // turn is one peer in one round.
 func (b *bench) turn(s scenario, k kind, peers map[string]*peer, t *table, round int) (err error) {
 	p := peers[k.name]
@@ -119,7 +153,7 @@ func (b *bench) turn(s scenario, k kind, peers map[string]*peer, t *table, round
 		return fmt.Errorf("%w; its last words: %s", err, p.lastWords())
 	}
 	if round > 0 {
-		t.add(k.name, values)
+		s.add(t, k, values)
 	}
 	if s.fresh {
 		p.stop()
@@ -132,7 +166,7 @@ func (b *bench) start(s scenario, k kind) (*peer, error) {
 	if k.name == direct.name {
 		return &peer{kind: k, addr: b.origin.addr()}, nil
 	}
-	return start(k, b.dir, b.origin.addr(), s.keys)
+	return start(k, b.dir, b.origin.addr(), s.wants)
 }
 
 // name makes a stream name.

@@ -85,18 +85,18 @@ func TestProgramRepeats(t *testing.T) {
 
 // The edge takes the configuration that it is measured with.
 func TestEdgeConfiguration(t *testing.T) {
-	for _, keys := range []bool{false, true} {
+	for _, w := range []wants{{}, {keys: keyCount}, floods.wants, observe.wants} {
 		dir := t.TempDir()
 		if _, err := writeCertificate(dir); err != nil {
 			t.Fatal(err)
 		}
-		for name, text := range edgeFiles(site{dir: dir, listen: "127.0.0.1:0", origin: "127.0.0.1:1935", keys: keys}) {
+		for name, text := range edgeFiles(site{dir: dir, listen: "127.0.0.1:0", origin: "127.0.0.1:1935", wants: w}) {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if _, err := config.Load(filepath.Join(dir, "edge.toml")); err != nil {
-			t.Errorf("keys %v: %v", keys, err)
+			t.Errorf("%+v: %v", w, err)
 		}
 	}
 }

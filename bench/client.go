@@ -21,18 +21,34 @@ type client struct {
 }
 
 // dial connects and shakes hands: TLS, unless config is nil, then RTMP.
-func dial(addr string, config *tls.Config) (*client, error) {
-	raw, err := net.DialTimeout("tcp", addr, 5*time.Second)
+func dial(addr string, config *tls.Config) (*client, error) { return dialFrom("", addr, config) }
+
+// dialFrom is dial from an address of this machine.
+func dialFrom(from, addr string, config *tls.Config) (*client, error) {
+	raw, err := connectFrom(from, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &client{raw: raw.(*net.TCPConn)}
+	c := &client{raw: raw}
 	c.raw.SetDeadline(time.Now().Add(10 * time.Second))
 	if err := c.shake(config); err != nil {
 		raw.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// connectFrom opens a connection; from "" it is the kernel that chooses.
+func connectFrom(from, addr string) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: 5 * time.Second}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 func (c *client) shake(config *tls.Config) error {

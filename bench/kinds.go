@@ -15,13 +15,22 @@ type kind struct {
 	files    func(site) map[string]string
 	args     func(site) []string
 	env      []string
+	edge     bool
 }
 
 // site is what a configuration is made of.
 type site struct {
 	dir            string
 	listen, origin string // host:port
-	keys           bool   // the edge asks for a stream key, instead of letting everybody publish
+	admin          string // the same, of the edge; "" = none
+	wants
+}
+
+// wants is what a scenario wants of the edge.
+type wants struct {
+	keys   int  // it knows so many stream keys; 0 = everybody may publish
+	limits bool // it keeps to the limits that it has by itself, and to floodLimits
+	look   bool // it can be looked at
 }
 
 const ciphersuite = "TLS_AES_128_GCM_SHA256"
@@ -131,6 +140,7 @@ var gocopy = kind{
 func edge(name, binary string) kind {
 	return kind{
 		name: name, binary: binary, version: []string{"version"},
+		edge:  true,
 		args:  func(s site) []string { return []string{"run", "-c", s.dir + "/edge.toml"} },
 		files: edgeFiles,
 		env:   []string{"GOMAXPROCS=1"},
@@ -140,9 +150,13 @@ func edge(name, binary string) kind {
 func edgeFiles(s site) map[string]string {
 	publish := "open"
 	files := map[string]string{}
-	if s.keys {
+	if s.keys > 0 {
 		publish = "keys"
-		files["keys.toml"] = keysFile()
+		files["keys.toml"] = keysFile(s.keys)
+	}
+	limits := noLimits
+	if s.limits {
+		limits = floodLimits
 	}
 	files["edge.toml"] = fmt.Sprintf(`
 [log]
@@ -161,28 +175,27 @@ servers = [%q]
 publish = [%q]
 play = ["open"]
 [limits]
-connections_per_ip = 0
-streams_per_ip = 0
-streams_per_subject = 0
-connect_rate_per_ip = "0"
-idle_timeout = "0"
+%s
 [admin]
-listen = ""
-`, s.listen, s.origin, publish)
+listen = %q
+`, s.listen, s.origin, publish, limits, s.admin)
 	return files
 }
 
-// keyCount keys take turns, so that no setup has to wait until the edge has
-// taken leave of the one before under the same name.
-const keyCount = 16
+// noLimits is for all load from one address.
+const noLimits = `connections_per_ip = 0
+streams_per_ip = 0
+streams_per_subject = 0
+connect_rate_per_ip = "0"
+idle_timeout = "0"`
 
 // keyName is the granted name of a key, keyText the key.
-func keyName(i int) string { return fmt.Sprintf("setup-%d", i%keyCount) }
-func keyText(i int) string { return fmt.Sprintf("bench-key-%d-0123456789abcdef", i%keyCount) }
+func keyName(i int) string { return fmt.Sprintf("key-%d", i) }
+func keyText(i int) string { return fmt.Sprintf("bench-key-%d-0123456789abcdef", i) }
 
-func keysFile() string {
+func keysFile(n int) string {
 	var b strings.Builder
-	for i := range keyCount {
+	for i := range n {
 		fmt.Fprintf(&b, "[[key]]\nsubject = %q\nname = %q\napp = \"live\"\nactions = [\"publish\"]\nhash = \"sha256:%x\"\n\n",
 			keyName(i), keyName(i), sha256.Sum256([]byte(keyText(i))))
 	}

@@ -54,7 +54,11 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	if err := install(kinds); err != nil {
+	needed := kinds
+	if o.runs(costs) {
+		needed = append(slices.Clone(kinds), redisServer)
+	}
+	if err := install(needed); err != nil {
 		return err
 	}
 	raiseFiles()
@@ -63,9 +67,9 @@ func run(o options) error {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	printMachine(kinds)
+	printMachine(needed)
 	for _, s := range scenarios {
-		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), s.name) {
+		if !o.runs(s) {
 			continue
 		}
 		if err := b.scenario(s); err != nil {
@@ -74,6 +78,11 @@ func run(o options) error {
 	}
 	fmt.Printf("\n%s in all\n", time.Since(begin).Round(time.Second))
 	return nil
+}
+
+// runs reports whether a scenario is to be run.
+func (o options) runs(s scenario) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), s.name)
 }
 
 // chosen returns the programs to compare, the edge first.

@@ -2,12 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -39,52 +38,60 @@ func pacedOnce(b *bench, p *peer, _ int) ([]float64, error) {
 	if p.cmd == nil {
 		config = nil
 	}
-	var list []*pacer
-	defer func() {
-		for _, l := range list {
-			l.client.raw.Close()
-		}
-	}()
-	for i := range pacedPublishers {
-		l, err := newPacer(b, p.addr, config == nil, i)
+	e := &ear{}
+	list, err := b.pacers(place{addr: p.addr, config: config, heard: e.hear}, pacedPublishers)
+	defer closePacers(list)
+	if err != nil {
+		return nil, err
+	}
+	return runPaced(b, p, list, e)
+}
+
+// pacers connects n of them, each under a name of its own.
+func (b *bench) pacers(at place, n int) (list []*pacer, err error) {
+	for i := range n {
+		at.name = b.name()
+		at.key = at.name
+		l, err := newPacer(b, at, time.Duration(i)*time.Second/fps/time.Duration(n))
 		if err != nil {
-			return nil, err
+			return list, err
 		}
 		list = append(list, l)
 	}
-	return runPaced(b, p, list)
+	return list, nil
 }
 
-func runPaced(b *bench, p *peer, list []*pacer) ([]float64, error) {
+func closePacers(list []*pacer) {
+	for _, l := range list {
+		l.client.raw.Close()
+	}
+}
+
+func runPaced(b *bench, p *peer, list []*pacer, e *ear) ([]float64, error) {
 	begin := time.Now()
 	warm := 500 * time.Millisecond
 	window := time.Duration(b.pick(3000, 1500)) * time.Millisecond
-	var measuring atomic.Bool
 	var wg sync.WaitGroup
 	errs := make(chan error, len(list))
 	for _, l := range list {
-		l.measuring = &measuring
-		wg.Go(func() { errs <- l.run(begin, begin.Add(warm+window+100*time.Millisecond)) })
+		end := begin.Add(warm + window + 100*time.Millisecond)
+		wg.Go(func() { errs <- l.run(begin, func(due time.Time) bool { return due.After(end) }) })
 	}
 	time.Sleep(time.Until(begin.Add(warm)))
-	measuring.Store(true)
+	e.listen(true)
 	before, err := p.usage()
 	if err != nil {
 		return nil, err
 	}
 	time.Sleep(time.Until(begin.Add(warm + window)))
 	after, err := p.usage()
-	measuring.Store(false)
+	all := e.listen(false)
 	wg.Wait()
 	for range list {
 		err = errors.Join(err, <-errs)
 	}
 	if err != nil {
 		return nil, err
-	}
-	var all []float64
-	for _, l := range list {
-		all = append(all, l.latencies...)
 	}
 	cpu := 100 * after.minus(before).cpu.Seconds() / window.Seconds()
 	nothing := 0.0 // for derive
@@ -111,41 +118,47 @@ func addedLatency(t *table) {
 
 // pacer is one publisher that keeps to the times of its messages.
 type pacer struct {
-	client    *client
-	stream    *stream
-	feed      *feed
-	offset    time.Duration // so that they do not all send at once
-	measuring *atomic.Bool
-	latencies []float64 // in microseconds; written by the origin's goroutine
+	client *client
+	stream *stream
+	feed   *feed
+	offset time.Duration // so that they do not all send at once
 }
 
-func newPacer(b *bench, addr string, plain bool, i int) (*pacer, error) {
-	l := &pacer{feed: newFeed(interAt4Mbit), offset: time.Duration(i) * time.Second / fps / pacedPublishers}
-	name := b.name()
-	l.stream = b.origin.expect(name, &stream{tally: newTally(0)})
+// place is where a publisher publishes.
+type place struct {
+	from      string // its address; "" = any
+	addr      string
+	config    *tls.Config // nil: without TLS
+	key, name string      // what it asks for; what the origin sees
+	heard     func(*inbound)
+}
+
+func newPacer(b *bench, at place, offset time.Duration) (*pacer, error) {
+	l := &pacer{feed: newFeed(interAt4Mbit), offset: offset}
+	l.stream = b.origin.expect(at.name, &stream{tally: newTally(0)})
 	l.stream.tally.digest = newChecksum()
-	l.stream.tally.whole = l.arrived
-	config := b.tls
-	if plain {
-		config = nil
-	}
+	l.stream.tally.whole = at.heard
 	var err error
-	if l.client, err = dial(addr, config); err != nil {
+	if l.client, err = dialFrom(at.from, at.addr, at.config); err != nil {
 		return nil, err
 	}
-	return l, l.client.publish(name)
+	if err := l.client.publish(at.key); err != nil {
+		l.client.raw.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 var started = time.Now()
 
-// run sends until the end, and checks that the origin got just that.
-func (l *pacer) run(begin, end time.Time) error {
+// run sends until it is over, and checks that the origin got just that.
+func (l *pacer) run(begin time.Time, over func(due time.Time) bool) error {
 	go l.client.drain()
 	sent := newChecksum()
 	for {
 		typ, at, payload := l.feed.next()
 		due := begin.Add(l.offset + time.Duration(at)*time.Millisecond)
-		if due.After(end) {
+		if over(due) {
 			break
 		}
 		time.Sleep(time.Until(due))
@@ -166,11 +179,27 @@ func (l *pacer) run(begin, end time.Time) error {
 	return nil
 }
 
-// arrived notes how long a message was under way.
-func (l *pacer) arrived(in *inbound) {
-	if l.measuring == nil || !l.measuring.Load() {
-		return
+// ear notes how long messages were under way, while it listens. The origin's
+// goroutines share it.
+type ear struct {
+	mu    sync.Mutex
+	on    bool
+	taken []float64 // in microseconds
+}
+
+func (e *ear) hear(in *inbound) {
+	took := time.Since(started) - time.Duration(binary.BigEndian.Uint64(in.head[clockAt:]))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.on {
+		e.taken = append(e.taken, float64(took)/1e3)
 	}
-	at := time.Duration(binary.BigEndian.Uint64(in.head[clockAt:]))
-	l.latencies = append(slices.Grow(l.latencies, 1), float64(time.Since(started)-at)/1e3)
+}
+
+// listen begins anew, or ends with what was heard.
+func (e *ear) listen(on bool) (taken []float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken, e.taken, e.on = e.taken, nil, on
+	return taken
 }

@@ -14,17 +14,18 @@ import (
 // peer is a program that runs with a configuration of the harness.
 type peer struct {
 	kind
-	addr string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	dir  string
+	addr  string
+	admin string // where the edge can be looked at; "" = nowhere
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when it has ended
+	dir   string
 }
 
 func (p *peer) pid() int { return p.cmd.Process.Pid }
 
 // start runs a peer on proxyCore in a directory of its own below base, and
 // waits until it accepts connections.
-func start(k kind, base, origin string, keys bool) (*peer, error) {
+func start(k kind, base, origin string, w wants) (*peer, error) {
 	dir, err := os.MkdirTemp(base, k.name+"-")
 	if err != nil {
 		return nil, err
@@ -33,11 +34,16 @@ func start(k kind, base, origin string, keys bool) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := site{dir: dir, listen: listen, origin: origin, keys: keys}
+	s := site{dir: dir, listen: listen, origin: origin, wants: w}
+	if w.look {
+		if s.admin, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
 	if err := writeFiles(base, s, k.files(s)); err != nil {
 		return nil, err
 	}
-	p := &peer{kind: k, addr: listen, dir: dir, done: make(chan struct{})}
+	p := &peer{kind: k, addr: listen, admin: s.admin, dir: dir, done: make(chan struct{})}
 	if err := p.launch(k.args(s)); err != nil {
 		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}

@@ -1051,22 +1051,3 @@ func TestNonsenseIsNotHeard(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkClusterAdmit(b *testing.B) {
-	m := miniredis.RunT(b)
-	l, err := NewLimiter(LimiterConfig{Cluster: ClusterConfig{URL: secret.New("redis://" + m.Addr())}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	for !l.Cluster.Up() {
-		time.Sleep(time.Millisecond)
-	}
-	lim := AdmissionLimits{ConnectionsPerIP: 64, ConnectRatePerIP: Rate{MaxRateEvents, time.Second}}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if release, err := l.Admit(nth(i&0xffff), lim); err == nil {
-			release()
-		}
-	}
-}
