@@ -29,8 +29,9 @@ const (
 	// answers within a millisecond; with one that does not, the edge decides
 	// alone.
 	DefaultAdmitTimeout = 300 * time.Millisecond
-	// batchTimeout is the same for what no client waits for.
-	batchTimeout = 2 * time.Second
+	// leastBatchTimeout is the same for what no client waits for, unless a client
+	// waits longer.
+	leastBatchTimeout = 2 * time.Second
 	// firstBackoff and its limit are the pauses between two attempts to join:
 	// short, because until then the edges do not know of each other.
 	firstBackoff = 200 * time.Millisecond
@@ -70,17 +71,17 @@ func CheckRedis(url secret.Text) error {
 
 // PingRedis asks a Redis server whether it is there.
 func PingRedis(ctx context.Context, url secret.Text) error {
-	client, err := newClient(url)
+	client, err := newClient(url, leastBatchTimeout)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, leastBatchTimeout)
 	defer cancel()
 	return client.Ping(ctx).Err()
 }
 
-func newClient(url secret.Text) (*redis.Client, error) {
+func newClient(url secret.Text, patience time.Duration) (*redis.Client, error) {
 	options, err := redis.ParseURL(url.Reveal())
 	if err != nil {
 		return nil, errRedisURL
@@ -88,7 +89,7 @@ func newClient(url secret.Text) (*redis.Client, error) {
 	silence()
 	options.Protocol, options.DisableIdentity = 2, true // what every server understands
 	options.MaxRetries = -1                             // a membership ends instead
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = batchTimeout, batchTimeout, batchTimeout
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = patience, patience, patience
 	options.ContextTimeoutEnabled = true
 	options.PoolSize, options.MaxIdleConns = poolSize, poolSize
 	return redis.NewClient(options), nil
@@ -105,8 +106,15 @@ func newClient(url secret.Text) (*redis.Client, error) {
 type Cluster struct {
 	config ClusterConfig
 	client *redis.Client
-	base   string // names this process
-	local  *Limiter
+	// patience is how long an answer is waited for that no client waits for.
+	patience time.Duration
+	handover time.Duration
+	base     string // names this process
+	local    *Limiter
+
+	// former are the memberships that have ended and are not given up yet, by
+	// their ids. It belongs to the goroutine that joins.
+	former []string
 
 	onKick  atomic.Pointer[func(id string, ban time.Duration) bool]
 	current atomic.Pointer[membership] // nil while Redis cannot be used
@@ -133,11 +141,28 @@ type membership struct {
 	events *redis.PubSub
 	queue  opQueue
 	wg     sync.WaitGroup
+	// stirred is when tick was last seen to run, in Unix milliseconds: of the wall
+	// clock, which goes on while a machine is suspended. 0 before the first time.
+	stirred atomic.Int64
+}
+
+// stir notes that this edge runs.
+func (m *membership) stir(now time.Time) { m.stirred.Store(now.UnixMilli()) }
+
+// stoodStill reports whether this edge has not run for so long that the others may
+// have thought it dead. Waiting for Redis does not take so long.
+func (m *membership) stoodStill(now time.Time) bool {
+	at := m.stirred.Load()
+	return at > 0 && now.UnixMilli()-at >= edgeTTL.Milliseconds()/2
 }
 
 // newCluster connects to nothing yet; run does.
 func newCluster(config ClusterConfig, local *Limiter) (*Cluster, error) {
-	client, err := newClient(config.URL)
+	if config.AdmitTimeout <= 0 {
+		config.AdmitTimeout = DefaultAdmitTimeout
+	}
+	patience := max(config.AdmitTimeout, leastBatchTimeout)
+	client, err := newClient(config.URL, patience)
 	if err != nil {
 		return nil, err
 	}
@@ -145,12 +170,9 @@ func newCluster(config ClusterConfig, local *Limiter) (*Cluster, error) {
 		config.Log = logrus.New()
 		config.Log.SetOutput(io.Discard)
 	}
-	if config.AdmitTimeout <= 0 {
-		config.AdmitTimeout = DefaultAdmitTimeout
-	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	return &Cluster{config: config, client: client, base: hex.EncodeToString(id[:]), local: local,
+	return &Cluster{config: config, client: client, patience: patience, handover: handover, base: hex.EncodeToString(id[:]), local: local,
 		leases: map[uint64]*held{}, lifted: map[peer]bool{}, kicks: map[string][]chan struct{}{}}, nil
 }
 
@@ -203,8 +225,13 @@ func (c *Cluster) keepJoined(ctx context.Context) {
 }
 
 // fail ends a membership.
-func (c *Cluster) fail(m *membership, err error) {
+func (c *Cluster) fail(m *membership, err error) { c.failAt(m, err, time.Now()) }
+
+func (c *Cluster) failAt(m *membership, err error, now time.Time) {
 	if c.current.CompareAndSwap(m, nil) && m.ctx.Err() == nil { // else it is being closed
+		if m.stoodStill(now) { // whatever was noticed of it first
+			err = errPaused
+		}
 		if err == errLapsed || err == errPaused {
 			c.humble()
 		}
@@ -376,7 +403,7 @@ func (c *Cluster) send(ctx context.Context, ops []op) error {
 }
 
 func (c *Cluster) sendSome(ctx context.Context, ops []op) error {
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	pipe := c.client.Pipeline()
 	commands := make([]redis.Cmder, len(ops))

@@ -142,7 +142,7 @@ func (c *Cluster) dropLifted(m *membership) error {
 
 // fetchBans takes over the bans in Redis.
 func (c *Cluster) fetchBans(m *membership) error {
-	ctx, cancel := context.WithTimeout(m.ctx, batchTimeout)
+	ctx, cancel := context.WithTimeout(m.ctx, c.patience)
 	defer cancel()
 	old := time.Now().Add(-MaxBan).UnixMilli()
 	if err := c.client.ZRemRangeByScore(ctx, prefix+"bans", "-inf", strconv.FormatInt(old, 10)).Err(); err != nil {
@@ -184,8 +184,9 @@ func (c *Cluster) OnKick(end func(id string, ban time.Duration) bool) {
 	}
 }
 
-// kickWait is how long Kick waits for the edge that has the session.
-const kickWait = time.Second
+// kickWait is how long Kick waits for the edge that has the session: none says
+// that it has it not.
+const kickWait = 3 * time.Second
 
 var errNoCluster = errors.New("the other edges cannot be reached")
 

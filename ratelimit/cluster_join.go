@@ -18,6 +18,9 @@ const (
 	refreshEvery = 5 * time.Minute
 	// refreshMost is how many leases one beat tells anew.
 	refreshMost = 2000
+	// maxFormer is how many memberships can end before one settles, and be given
+	// up by it: those before them have expired, for all the pauses between.
+	maxFormer = 16
 	// deaf is how long no event, and no answer to a ping, may come.
 	deaf = 10 * time.Second
 )
@@ -48,10 +51,11 @@ func (c *Cluster) enter(m *membership) error {
 	if err := c.listen(m); err != nil {
 		return err
 	}
-	ops := []op{
-		command("SET", prefix+"edge:"+m.id, "1", "PX", edgeTTL.Milliseconds()),
-		command("SADD", prefix+"edges", m.id),
+	var ops []op
+	for _, edge := range c.former { // what it holds counts until settle; what it says, no more
+		ops = append(ops, command("SET", prefix+"edge:"+edge, "0", "PX", edgeTTL.Milliseconds(), "XX"))
 	}
+	ops = append(ops, command("SET", prefix+"edge:"+m.id, "1", "PX", edgeTTL.Milliseconds()), command("SADD", prefix+"edges", m.id))
 	for _, s := range scripts {
 		ops = append(ops, command("SCRIPT", "LOAD", s.text))
 	}
@@ -60,7 +64,7 @@ func (c *Cluster) enter(m *membership) error {
 
 // listen subscribes, and waits until that is sure.
 func (c *Cluster) listen(m *membership) error {
-	ctx, cancel := context.WithTimeout(m.ctx, batchTimeout)
+	ctx, cancel := context.WithTimeout(m.ctx, c.patience)
 	defer cancel()
 	m.events = c.client.Subscribe(ctx, channel)
 	_, err := m.events.Receive(ctx)
@@ -85,7 +89,10 @@ func (c *Cluster) serve(ctx context.Context, m *membership) {
 	m.wg.Wait()
 	if ctx.Err() != nil {
 		c.leave(m)
+		return
 	}
+	c.former = append(c.former, m.id)
+	c.former = c.former[max(0, len(c.former)-maxFormer):]
 }
 
 // begin puts m in force, and returns the leases that it has to tell of.
@@ -101,7 +108,7 @@ func (c *Cluster) begin(m *membership) []*held {
 	return all
 }
 
-// settle tells of all leases and bans, and then gives up the membership before.
+// settle tells of all leases and bans, and then gives up the memberships before.
 func (c *Cluster) settle(m *membership, leases []*held) error {
 	if err := c.send(m.ctx, c.registrations(m, leases)); err != nil {
 		return err
@@ -109,22 +116,30 @@ func (c *Cluster) settle(m *membership, leases []*held) error {
 	if err := c.syncBans(m); err != nil {
 		return err
 	}
-	if m.epoch == 1 {
-		return nil
+	if err := c.send(m.ctx, c.farewells(c.former)); err != nil {
+		return err
 	}
-	return c.send(m.ctx, c.farewell(c.edge(m.epoch-1)))
+	c.former = nil
+	return nil
 }
 
-// farewell makes an edge unknown, and tells those who wait for one of its names.
-func (c *Cluster) farewell(edge string) []op {
-	return []op{command("DEL", prefix+"edge:"+edge, prefix+"conns:"+edge), command("SREM", prefix+"edges", edge), event{T: "left"}.op()}
+// farewells make edges unknown, and tell those who wait for one of their names.
+func (c *Cluster) farewells(edges []string) []op {
+	var ops []op
+	for _, edge := range edges {
+		ops = append(ops, command("DEL", prefix+"edge:"+edge, prefix+"conns:"+edge), command("SREM", prefix+"edges", edge))
+	}
+	if len(ops) > 0 {
+		ops = append(ops, event{T: "left"}.op())
+	}
+	return ops
 }
 
 // leave lets the others have what this edge held.
 func (c *Cluster) leave(m *membership) {
-	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
 	defer cancel()
-	_ = c.send(ctx, append(m.queue.take(), c.farewell(m.id)...)) // or it expires
+	_ = c.send(ctx, append(m.queue.take(), c.farewells(append(c.former, m.id))...)) // or it expires
 }
 
 // tick tells that this edge lives, and what it wants, until the membership ends.
@@ -132,6 +147,7 @@ func (c *Cluster) tick(m *membership) {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	last, beat := time.Now(), m.since
+	m.stir(last)
 	for {
 		select {
 		case <-ticker.C:
@@ -139,10 +155,11 @@ func (c *Cluster) tick(m *membership) {
 			return
 		}
 		now := time.Now()
-		if now.Sub(last) >= edgeTTL/2 {
+		if m.stoodStill(now) {
 			c.fail(m, errPaused)
 			return
 		}
+		m.stir(now)
 		ops := c.bitOps(m, now.Sub(last))
 		last = now
 		if now.Sub(beat) >= beatEvery {
@@ -153,6 +170,7 @@ func (c *Cluster) tick(m *membership) {
 			c.fail(m, err)
 			return
 		}
+		m.stir(time.Now())
 	}
 }
 

@@ -130,28 +130,43 @@ func (c *Cluster) take(ctx context.Context, r StreamRequest, lim StreamLimits) (
 		return h, nil
 	}
 	c.catchUp(m)
-	ctx, cancel := context.WithTimeout(ctx, handover)
+	ctx, cancel := context.WithTimeout(ctx, c.handover)
 	defer cancel()
-	answer, err := answerAgain, error(nil)
+	answer, err, told := answerAgain, error(nil), false
 	for answer == answerAgain {
 		answer, err = c.eval(m, streamScript, m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name,
 			lim.PerIP, lim.PerSubject, h.since, r.Rule, addressText(r.Addr))
 		if err == nil && answer == answerHeld {
+			told = true
 			answer = c.await(ctx, m, h)
 		}
 	}
 	if err != nil || answer == answerOK {
 		return h, nil
 	}
-	if answer == ReasonDuplicate {
-		c.release(h) // the name must not be handed to it
+	if told {
+		c.release(h) // it must neither count nor be handed the name
 	} else {
 		c.refuse(m, h)
 	}
 	return nil, refusalFor(answer)
 }
 
-// stopAsking ends the waiting for an answer that began with h.
+// startAsking begins the waiting for an answer. One to an earlier question must
+// not pass for it.
+func (c *Cluster) startAsking(h *held) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h.asking++; h.asking > 1 {
+		return
+	}
+	select {
+	case <-h.answer:
+	default:
+	}
+}
+
+// stopAsking ends it.
 func (c *Cluster) stopAsking(h *held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,14 +3,25 @@ package ratelimit
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
-// answerAgain says that it is worth while to ask again: an edge has left.
+// answerAgain says that it is time to ask again.
 const answerAgain = "again"
+
+// askEvery is how often somebody who waits for a name asks for it. An owner that
+// lives answers at once; one that does not, loses it by and by.
+const askEvery = time.Second
+
+// waits is how long whoever has asked for a name is believed to wait for it: a
+// few times of asking may be missed.
+const waits = 5 * time.Second
 
 // await waits for what the owner of a name says to h, and makes it the answer of
 // a script. When ctx is done, the owner has not said that it lets go.
 func (c *Cluster) await(ctx context.Context, m *membership, h *held) string {
+	t := time.NewTimer(askEvery)
+	defer t.Stop()
 	select {
 	case said := <-h.answer:
 		switch said {
@@ -21,6 +32,8 @@ func (c *Cluster) await(ctx context.Context, m *membership, h *held) string {
 		}
 	case <-m.ctx.Done(): // whoever has it keeps it for now; the next membership tells
 		return answerOK
+	case <-t.C:
+		return answerAgain
 	case <-ctx.Done():
 	}
 	return ReasonDuplicate
@@ -58,12 +71,20 @@ func (c *Cluster) asked(m *membership, e event) {
 	if h == nil {
 		return // it is being released: that hands the name over
 	}
-	// Yield may end a stream, and that may wait for what is heard here.
-	m.wg.Go(func() {
-		if h.request.Yield == nil || !h.request.Yield(e.Rule, addressOf(e.Address)) {
-			c.tell(event{T: "keep", Lease: e.By}.op())
+	c.tell(evaluation(wantedScript, func(answer string) {
+		if answer == answerOK {
+			// Yield may end a stream, and that may wait for what is sent here.
+			m.wg.Go(func() { c.yield(h, e) })
 		}
-	})
+	}, e.By, h.name))
+}
+
+// yield ends the stream of h for the publisher that e is from, or lets that one
+// hear that it goes on.
+func (c *Cluster) yield(h *held, e event) {
+	if h.request.Yield == nil || !h.request.Yield(e.Rule, addressOf(e.Address)) {
+		c.tell(event{T: "keep", Lease: e.By}.op())
+	}
 }
 
 // answered is called when the owner of a name has answered, or the name of a
@@ -97,9 +118,7 @@ func (c *Cluster) registered(m *membership, h *held, answer string) {
 	case answerLost:
 		c.lose(h)
 	case answerHeld:
-		c.mu.Lock()
-		h.asking++
-		c.mu.Unlock()
+		c.startAsking(h)
 		m.wg.Go(func() { c.argue(m, h) })
 	}
 }
@@ -109,17 +128,13 @@ func (c *Cluster) registered(m *membership, h *held, answer string) {
 func (c *Cluster) argue(m *membership, h *held) {
 	defer c.stopAsking(h)
 	for {
-		ctx, cancel := context.WithTimeout(m.ctx, handover)
-		answer := c.await(ctx, m, h)
-		late := ctx.Err() != nil
-		cancel()
-		switch {
+		switch answer := c.await(m.ctx, m, h); {
 		case m.ctx.Err() != nil:
 			return
 		case answer == answerOK:
 			c.notHumble(h)
 			return
-		case answer == ReasonDuplicate && !late:
+		case answer == ReasonDuplicate:
 			c.lose(h)
 			return
 		}

@@ -1,11 +1,15 @@
 package ratelimit
 
-import "github.com/redis/go-redis/v9"
+import (
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
 
 // What stands in Redis. Nothing in it is a secret but who streams; names and
 // subjects are hashed to bound their length.
 //
-//	edge:EDGE      lives as long as the edge's beats; EDGE is BASE.EPOCH
+//	edge:EDGE      lives as long as the edge's beats; EDGE is BASE.EPOCH; "1", or "0" when it is a newer EPOCH's turn
 //	edges          set of all EDGEs
 //	conns:EDGE     set of the leases of its connections
 //	conn:PEER      set of the leases of a peer's connections; a LEASE is EDGE.NUMBER
@@ -38,27 +42,36 @@ const (
 const keyTTLms = "900000"
 
 // prelude is before each script. KEYS[1] is the prefix.
-const prelude = `
+var prelude = `
 local P = KEYS[1]
 local TTL = ` + keyTTLms + `
+local WAITS = ` + strconv.FormatInt(waits.Microseconds(), 10) + `
 local known = {}
 local function living(edge)
   if known[edge] == nil then known[edge] = redis.call('EXISTS', P..'edge:'..edge) == 1 end
   return known[edge]
 end
 local function alive(lease) return living(string.match(lease, '^(.+)%.')) end
+-- Whether an edge may say anything: what an older membership of it said may come
+-- late, and its leases count until the newer one has told of them.
+local function speaks(edge) return redis.call('GET', P..'edge:'..edge) == '1' end
+-- Whether two leases are of one edge. It has one publisher of a name at most: the
+-- other is on its way out.
+local function together(a, b) return string.match(a, '^[^.]+') == string.match(b, '^[^.]+') end
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
-local function count(key, except)
+local function count(key, this, holder)
   local n = 0
   for _, lease in ipairs(redis.call('SMEMBERS', key)) do
     if not alive(lease) then redis.call('SREM', key, lease)
-    elseif lease ~= except then n = n + 1 end
+    elseif lease ~= this and lease ~= holder then n = n + 1 end
   end
   return n
 end
+-- Whether a lease that asked for a name is waiting for it still.
+local function waiting(lease, at) return lease and alive(lease) and now() - tonumber(at) < WAITS end
 local function put(key, lease)
   redis.call('SADD', key, lease)
   redis.call('PEXPIRE', key, TTL)
@@ -84,12 +97,12 @@ type lua struct {
 
 func script(body string) lua { return lua{redis.NewScript(prelude + body), prelude + body} }
 
-var scripts = []lua{beatScript, admitScript, streamScript, registerScript, releaseScript, failScript, bitsScript}
+var scripts = []lua{beatScript, admitScript, streamScript, registerScript, releaseScript, wantedScript, failScript, bitsScript}
 
 // edge, milliseconds
 var beatScript = script(`
 local edge, ms = ARGV[1], ARGV[2]
-if not living(edge) then return 'gone' end
+if not speaks(edge) then return 'gone' end
 redis.call('PEXPIRE', P..'edge:'..edge, ms)
 redis.call('PEXPIRE', P..'conns:'..edge, ms)
 redis.call('SADD', P..'edges', edge)
@@ -100,7 +113,7 @@ return 'ok'`)
 var admitScript = script(`
 local edge, lease, peer, perPeer = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local interval, size, total, ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-if not living(edge) then return 'gone' end
+if not speaks(edge) then return 'gone' end
 if peer ~= '' then
   if interval > 0 and not charge(P..'rate:'..peer, interval, size) then return 'connect_rate_per_ip' end
   if perPeer > 0 and count(P..'conn:'..peer) >= perPeer then return 'connections_per_ip' end
@@ -121,22 +134,23 @@ return 'ok'`)
 // edge, lease, peer, subject, name, limit per peer, per subject, since, rule, address
 //
 // A holder that is asked for the name does not count: it goes, or the answer is
-// a refusal anyway.
+// a refusal anyway. Neither does the lease itself, which asks again while it
+// waits.
 var streamScript = script(`
 local edge, lease, peer, subject, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local perPeer, perSubject, since, rule, address = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
-if not living(edge) then return 'gone' end
+if not speaks(edge) then return 'gone' end
 local key, holder = P..'name:'..name, false
 if name ~= '' then
   holder = redis.call('HGET', key, 'lease')
   if holder and (holder == lease or not alive(holder)) then holder = false end
 end
-if peer ~= '' and perPeer > 0 and count(P..'stream:'..peer, holder) >= perPeer then return 'streams_per_ip' end
-if subject ~= '' and perSubject > 0 and count(P..'subject:'..subject, holder) >= perSubject then return 'streams_per_subject' end
+if peer ~= '' and perPeer > 0 and count(P..'stream:'..peer, lease, holder) >= perPeer then return 'streams_per_ip' end
+if subject ~= '' and perSubject > 0 and count(P..'subject:'..subject, lease, holder) >= perSubject then return 'streams_per_subject' end
 if holder then
-  local n, t = redis.call('HMGET', key, 'next', 'nextat'), now()
-  if n[1] and n[1] ~= lease and alive(n[1]) and t - tonumber(n[2]) < 10000000 then return 'duplicate' end
-  redis.call('HSET', key, 'next', lease, 'nextat', string.format('%.0f', t), 'nextsince', since, 'nextaddress', address)
+  local n = redis.call('HMGET', key, 'next', 'nextat')
+  if waiting(n[1], n[2]) and not together(n[1], lease) then return 'duplicate' end
+  redis.call('HSET', key, 'next', lease, 'nextat', string.format('%.0f', now()), 'nextsince', since, 'nextaddress', address)
   event({t = 'ask', lease = holder, by = lease, rule = rule, address = address})
 elseif name ~= '' then
   redis.call('DEL', key)
@@ -153,28 +167,30 @@ return holder and 'held' or 'ok'`)
 // publishers of one name the rule says who stays: the first, or, where the
 // second may take over, the second. A humble one never wins by itself: its edge
 // was thought dead, or it sends nothing. Who does not win asks, as a newcomer.
+// The rule is the same for those who wait.
 var registerScript = script(`
 local edge, lease, peer, subject, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local since, rule, address, humble = ARGV[6], ARGV[7], ARGV[8], ARGV[9] == '1'
-if not living(edge) then return 'gone' end
+if not speaks(edge) then return 'gone' end
 if peer ~= '' then put(P..'stream:'..peer, lease) end
 if subject ~= '' then put(P..'subject:'..subject, lease) end
 if name == '' then return 'ok' end
 local key = P..'name:'..name
-local base = string.match(lease, '^([^.]+)%.')..'.'
-local number = string.match(lease, '%.[^.]+$')
-local h = redis.call('HMGET', key, 'lease', 'since', 'next', 'nextat', 'address')
-local holder = h[1]
-local mine = holder and string.sub(holder, 1, #base) == base and string.match(holder, '%.[^.]+$') == number
+local h = redis.call('HMGET', key, 'lease', 'since', 'address', 'next', 'nextat', 'nextsince', 'nextaddress')
+local holder, n = h[1], h[4]
+local mine = holder and together(holder, lease) and string.match(holder, '[^.]+$') == string.match(lease, '[^.]+$')
+local function wins(other, began, from)
+  local younger = tonumber(since) > tonumber(began) or (since == began and lease > other)
+  local over = rule == 'takeover' or (rule == 'same-ip' and from == address)
+  return not humble and younger == over
+end
 if mine and holder == lease then
   redis.call('PEXPIRE', key, TTL)
   return 'ok'
 end
 if holder and not mine and alive(holder) then
-  local younger = tonumber(since) > tonumber(h[2]) or (since == h[2] and lease > holder)
-  local over = rule == 'takeover' or (rule == 'same-ip' and h[5] == address)
-  if humble or younger ~= over then
-    if h[3] and h[3] ~= lease and alive(h[3]) and now() - tonumber(h[4]) < 10000000 then return 'lost' end
+  if not wins(holder, h[2], h[3]) then
+    if waiting(n, h[5]) and not together(n, lease) and not wins(n, h[6], h[7]) then return 'lost' end
     redis.call('HSET', key, 'next', lease, 'nextat', string.format('%.0f', now()), 'nextsince', since, 'nextaddress', address)
     event({t = 'ask', lease = holder, by = lease, rule = 'reject', address = ''})
     return 'held'
@@ -197,13 +213,22 @@ local key = P..'name:'..name
 local h = redis.call('HMGET', key, 'lease', 'next', 'nextat', 'nextsince', 'nextaddress')
 if h[1] == lease then
   redis.call('DEL', key)
-  if h[2] and alive(h[2]) and now() - tonumber(h[3]) < 10000000 then
+  if waiting(h[2], h[3]) then
     redis.call('HSET', key, 'lease', h[2], 'since', h[4], 'address', h[5])
     redis.call('PEXPIRE', key, TTL)
     event({t = 'yours', lease = h[2]})
   end
 elseif h[2] == lease then redis.call('HDEL', key, 'next', 'nextat', 'nextsince', 'nextaddress') end
 return 'ok'`)
+
+// lease, name
+//
+// Says whether the lease waits for the name still: the question for it may be
+// heard late, and a stream must not be ended for nobody.
+var wantedScript = script(`
+local h = redis.call('HMGET', P..'name:'..ARGV[2], 'next', 'nextat')
+if h[1] == ARGV[1] and waiting(h[1], h[2]) then return 'ok' end
+return 'lost'`)
 
 // peer, interval in µs, size
 var failScript = script(`

@@ -88,7 +88,7 @@ func impatientNode(t *testing.T, addr string, wait time.Duration) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.Limiter = l
+	n.Limiter, l.Cluster.handover = l, wait
 	l.Cluster.OnKick(func(id string, ban time.Duration) bool {
 		if id != "here-"+addr {
 			return false
@@ -278,6 +278,11 @@ func TestClusterNeverMoreThanAllowed(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	defer func() {
+		if t.Failed() {
+			t.Logf("in Redis:\n%s", m.Dump())
+		}
+	}()
 	soon(t, "all is given back", func() bool { return !slices.ContainsFunc(m.Keys(), ofLease) })
 	for i, edge := range n {
 		if c := edge.Admission.Connections() + edge.Streams.Len() + len(edge.Cluster.leases); c != 0 {
@@ -447,8 +452,8 @@ func TestRedisGone(t *testing.T) {
 	begin := time.Now()
 	connects(t, n[0], "192.0.2.1", lim, "")
 	connects(t, n[0], "192.0.2.1", lim, ReasonConnectionsPerIP)
-	if d := time.Since(begin); d > 5*time.Second {
-		t.Errorf("took %v", d)
+	if d := time.Since(begin); d >= patience {
+		t.Errorf("waited %v for who has hung up", d)
 	}
 	state(t, n[0], false)
 	state(t, n[1], false)
@@ -682,12 +687,12 @@ func TestRedisStops(t *testing.T) {
 	release := connects(t, n, "192.0.2.1", AdmissionLimits{ConnectionsPerIP: 1000}, "")
 	first := time.Since(begin)
 	state(t, n, false)
-	begin = time.Now()
+	before := n.trips.one.Load()
 	for range 500 {
 		connects(t, n, "192.0.2.1", AdmissionLimits{ConnectionsPerIP: 1000}, "")
 	}
-	if first < DefaultAdmitTimeout || first > DefaultAdmitTimeout+2*time.Second || time.Since(begin) > 2*time.Second {
-		t.Errorf("the first took %v, 500 others %v", first, time.Since(begin))
+	if asked := n.trips.one.Load() - before; first < DefaultAdmitTimeout || first >= patience || asked > 0 {
+		t.Errorf("the first waited %v, and of 500 others %d asked", first, asked)
 	}
 	release()
 	g.flow()
@@ -708,8 +713,8 @@ func TestEdgeThatStoodStill(t *testing.T) {
 	m.Del(prefix + "edge:" + n[0].Cluster.current.Load().id) // as if it had expired
 	second := newPublisher("192.0.2.2", "live/x", RuleReject, false)
 	streams(t, n[1], second.StreamRequest, StreamLimits{}, "")
-	n[0].Cluster.humble() // what tick does after a gap
-	n[0].Cluster.fail(n[0].Cluster.current.Load(), errPaused)
+	// It is noticed by whoever is first: here, by one who reads events.
+	n[0].Cluster.failAt(n[0].Cluster.current.Load(), io.EOF, time.Now().Add(edgeTTL/2))
 	state(t, n[0], false)
 	state(t, n[0], true)
 	select {
