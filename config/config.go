@@ -37,10 +37,12 @@ type Config struct {
 	Limits    proxy.Limits
 	// Redis is the URL of what the edges of a cluster share; empty: this edge is
 	// alone.
-	Redis     secret.Text
-	redisLine int
-	Admin     Admin
-	Notify    []notify.Config
+	Redis secret.Text
+	// RedisTimeout is how long a client waits for it.
+	RedisTimeout time.Duration
+	clusterLines map[string]int // of its keys
+	Admin        Admin
+	Notify       []notify.Config
 	// Dialed are the names by which clients are known to reach the edge.
 	Dialed []Dialed
 
@@ -101,10 +103,11 @@ func (c *Config) NeedsTLS() bool {
 // origin, of which there must be one each.
 func Default() *Config {
 	return &Config{
-		Log:   Log{Level: logrus.InfoLevel, Format: "text"},
-		TLS:   defaultTLS(),
-		Authz: defaultAuthz(),
-		Admin: Admin{Listen: admin.DefaultListen},
+		Log:          Log{Level: logrus.InfoLevel, Format: "text"},
+		TLS:          defaultTLS(),
+		Authz:        defaultAuthz(),
+		Admin:        Admin{Listen: admin.DefaultListen},
+		RedisTimeout: ratelimit.DefaultAdmitTimeout,
 		Limits: proxy.Limits{
 			RTMP: rtmp.Limits{ChunkSize: 65536, MessageSize: 16 << 20},
 			Admission: ratelimit.AdmissionLimits{
@@ -171,9 +174,17 @@ func (c *Config) FaultOfCertificate(n int, problem string) fault.Fault {
 	return c.Fault(at.line, at.key, at.value, problem)
 }
 
-// FaultOfRedis makes a fault of redis in [cluster].
-func (c *Config) FaultOfRedis(problem string) fault.Fault {
-	return c.Fault(c.redisLine, "cluster.redis", "", problem)
+// ClusterChanged makes faults of what [cluster] has that the running edge does not:
+// it joins its cluster at the start only.
+func (c *Config) ClusterChanged(running *Config) (faults fault.List) {
+	const problem = "cannot change while the edge runs: restart it"
+	if !c.Redis.Equal(running.Redis) {
+		faults = append(faults, c.Fault(c.clusterLines["redis"], "cluster.redis", "", problem))
+	}
+	if !c.Redis.Empty() && c.RedisTimeout != running.RedisTimeout {
+		faults = append(faults, c.Fault(c.clusterLines["timeout"], "cluster.timeout", c.RedisTimeout.String(), problem))
+	}
+	return faults
 }
 
 // Fault makes a fault of this file that was found later than by Load.

@@ -13,6 +13,7 @@ import (
 
 	"rtmps-edge/internal/fault"
 	"rtmps-edge/proxy"
+	"rtmps-edge/ratelimit"
 	"rtmps-edge/tlsconf"
 )
 
@@ -66,7 +67,7 @@ func TestDocumentedDefaults(t *testing.T) {
 				*list = []string{}
 			}
 		}
-		c.names.line, c.redisLine = 0, 0
+		c.names.line, c.clusterLines = 0, nil
 		// Zero means the default that the documentation gives.
 		o := c.Origins[0]
 		if o.ChunkSize == 0 {
@@ -237,6 +238,15 @@ func TestRedis(t *testing.T) {
 		c, err := Load(write(t, map[string]string{"edge.toml": text, "keys.toml": "", "url": "rediss://from-a-file\n"}))
 		if err != nil || c.Redis.Reveal() != want {
 			t.Errorf("%s: got %q, %v", text, c.Redis.Reveal(), err)
+		}
+		if err == nil && c.RedisTimeout != ratelimit.DefaultAdmitTimeout {
+			t.Errorf("%s: a client waits for %v", text, c.RedisTimeout)
+		}
+	}
+	for timeout, good := range map[string]bool{"9ms": false, "10ms": true, "4s": true, "5s": false} {
+		c, err := Load(write(t, map[string]string{"edge.toml": rest + "[cluster]\ntimeout = \"" + timeout + "\"", "keys.toml": ""}))
+		if good && (err != nil || c.RedisTimeout.String() != timeout) || !good && (err == nil || !strings.Contains(err.Error(), "cluster.timeout")) {
+			t.Errorf("%s: got %v", timeout, err)
 		}
 	}
 	_, err := Load(write(t, map[string]string{"edge.toml": rest + "[cluster]\nredis_file = \"url\"", "keys.toml": "", "url": "http://hunter2"}))

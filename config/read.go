@@ -16,13 +16,18 @@ import (
 
 // Bounds of values. They keep typing errors from becoming hours or gigabytes.
 const (
-	maxTimeout    = time.Hour
-	maxCount      = 1 << 20
-	minChunkSize  = 4096 // what OBS sets: less would refuse it
-	maxChunkSize  = 0xFFFFFF
-	minMessage    = 64 << 10
-	maxMessage    = 16 << 20 // the length field has 24 bits
-	minOriginSize = 128      // the protocol's own chunk size
+	maxTimeout = time.Hour
+
+	// An edge must not leave its cluster for a scheduler's pause; and encoders give
+	// up after 5 s.
+	minRedisTimeout = 10 * time.Millisecond
+	maxRedisTimeout = 4 * time.Second
+	maxCount        = 1 << 20
+	minChunkSize    = 4096 // what OBS sets: less would refuse it
+	maxChunkSize    = 0xFFFFFF
+	minMessage      = 64 << 10
+	maxMessage      = 16 << 20 // the length field has 24 bits
+	minOriginSize   = 128      // the protocol's own chunk size
 )
 
 // read takes the whole file apart, one table after the other.
@@ -173,7 +178,8 @@ func (c *Config) readLimits(t *tomlfile.Table) {
 
 func (c *Config) readCluster(t *tomlfile.Table) {
 	t.Secret("redis", &c.Redis)
-	c.redisLine = t.Line("redis")
+	t.Duration("timeout", &c.RedisTimeout, minRedisTimeout, maxRedisTimeout)
+	c.clusterLines = map[string]int{"redis": t.Line("redis"), "timeout": t.Line("timeout")}
 	if !c.Redis.Empty() {
 		if err := ratelimit.CheckRedis(c.Redis); err != nil {
 			key := "redis"

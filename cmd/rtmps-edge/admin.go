@@ -64,7 +64,7 @@ func newSteering(e *edge) *steering {
 
 // attach makes the Server that is told of, and tells.
 func (s *steering) attach(e *edge) error {
-	limits, err := ratelimit.NewLimiter(ratelimit.LimiterConfig{Cluster: ratelimit.ClusterConfig{URL: e.cfg.Redis, Log: e.log}})
+	limits, err := ratelimit.NewLimiter(ratelimit.LimiterConfig{Cluster: ratelimit.ClusterConfig{URL: e.cfg.Redis, Log: e.log, AdmitTimeout: e.cfg.RedisTimeout}})
 	if err != nil {
 		return err
 	}

@@ -181,8 +181,8 @@ func lines(err error) (list []string) {
 
 // replace swaps cfg in. All that can fail comes before anything is changed.
 func (e *edge) replace(cfg *config.Config) error {
-	if !cfg.Redis.Equal(e.cfg.Redis) {
-		return fault.List{cfg.FaultOfRedis("cannot change while the edge runs: restart it")}
+	if faults := cfg.ClusterChanged(e.cfg); len(faults) > 0 {
+		return faults
 	}
 	p, err := build(cfg, e.parts, e.log, e.steer.metrics.Authorized)
 	if err != nil {

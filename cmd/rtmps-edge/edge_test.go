@@ -262,6 +262,9 @@ func TestRedisIsTakenAtTheStart(t *testing.T) {
 	s.write("edge.toml", basic+"[cluster]\nredis = \"redis://:hunter2@127.0.0.1:1\"\n")
 	s.hup <- os.Interrupt
 	s.logs.wait(t, 1, "not reloaded", "cluster.redis", "restart")
+	s.write("edge.toml", basic+"[cluster]\nredis = \"redis://:hunter2@127.0.0.1:1\"\ntimeout = \"1s\"\n")
+	s.hup <- os.Interrupt
+	s.logs.wait(t, 1, "not reloaded", "cluster.timeout", "restart")
 	if strings.Contains(s.logs.String(), "hunter2") {
 		t.Errorf("a password is in the log:\n%s", s.logs)
 	}
