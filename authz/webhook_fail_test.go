@@ -65,30 +65,33 @@ func TestBackendsThatDoNotAnswer(t *testing.T) {
 	say := func(text string) func(net.Conn) {
 		return func(c net.Conn) { _, _ = io.WriteString(c, text) }
 	}
+	// By the end of either, a slow machine has asked; the longest is not waited for.
+	const short, most = 2 * time.Second, MaxWebhookTimeout
 	for name, c := range map[string]struct {
-		serve func(net.Conn)
-		asked int32
+		serve   func(net.Conn)
+		asked   int32
+		timeout time.Duration
 	}{
-		"hangs up":      {func(net.Conn) {}, 1 + retries},
-		"says nothing":  {wait, 1},
-		"no HTTP":       {say("SSH-2.0-OpenSSH_9 " + canary + "\r\n\r\n"), 1},
-		"half a header": {say("HTTP/1.1 200 OK\r\nX: "), 1},
+		"hangs up":      {func(net.Conn) {}, 1 + retries, most},
+		"says nothing":  {wait, 1, short},
+		"no HTTP":       {say("SSH-2.0-OpenSSH_9 " + canary + "\r\n\r\n"), 1, most},
+		"half a header": {say("HTTP/1.1 200 OK\r\nX: "), 1, most},
 		"header without end": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 			flood(c, "X-Y: "+strings.Repeat("z", 1000)+"\r\n")
-		}, 1},
+		}, 1, most},
 		"body without end": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
 			flood(c, strings.Repeat("z", 1000))
-		}, 1},
-		"shorter than it says": {say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"allow\":true}"), 1},
-		"slow body":            {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"); wait(c) }, 1},
-		"bad chunks":           {say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), 1},
-		"negative length":      {say("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), 1},
+		}, 1, most},
+		"shorter than it says": {say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"allow\":true}"), 1, most},
+		"slow body":            {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"); wait(c) }, 1, short},
+		"bad chunks":           {say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), 1, most},
+		"negative length":      {say("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), 1, most},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, requests := rawBackend(t, c.serve)
-			w := newWebhook(t, WebhookConfig{URL: url, Timeout: 700 * time.Millisecond})
+			w := newWebhook(t, WebhookConfig{URL: url, Timeout: c.timeout})
 			begin := time.Now()
 			g, err := w.Authorize(t.Context(), hooked("key", "token="+canary))
 			if err == nil || resultOf(err) != Failed || g != (Grant{}) {
@@ -97,7 +100,7 @@ func TestBackendsThatDoNotAnswer(t *testing.T) {
 			if strings.Contains(fmt.Sprint(err), canary) {
 				t.Errorf("told %v", err)
 			}
-			if took := time.Since(begin); took > 10*time.Second {
+			if took := time.Since(begin); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 			if n := requests.Load(); n != c.asked {
