@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -72,6 +73,7 @@ token  = "{{.Token}}"
 {{with .Redis}}
 [cluster]
 redis = "{{.}}"
+timeout = "4s"
 {{end}}{{with .Notify}}
 [[notify]]
 url = "{{.}}"
@@ -195,6 +197,14 @@ func (e *edge) shutdown(t testing.TB) {
 		t.Error("the edge has a data race")
 	}
 	e.secretsKept(t)
+}
+
+// kill ends the edge as a machine that fails does.
+func (e *edge) kill(t testing.TB) {
+	t.Helper()
+	e.killed = true
+	e.signal(t, os.Kill)
+	e.exit(t)
 }
 
 // secretsKept looks for the keys in all that the edge has said, and in all
