@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -37,6 +38,7 @@ type pebble struct {
 	manage    string
 	dns       string
 	client    *http.Client
+	more      map[string]any // of its configuration
 }
 
 // newPebble makes one that does not run yet.
@@ -61,11 +63,13 @@ func (p *pebble) run(t testing.TB, source, port string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
+	settings := map[string]any{
 		"listenAddress": p.listen, "managementListenAddress": p.manage, "tlsPort": n,
 		"certificate": filepath.Join(p.dir, "pebble.crt"), "privateKey": filepath.Join(p.dir, "pebble.key"),
 		"certificateValidityPeriod": lifetimes[source],
-	}})
+	}
+	maps.Copy(settings, p.more)
+	config, err := json.Marshal(map[string]any{"pebble": settings})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +240,24 @@ func (p *pebble) first(t testing.TB, e *edge, domain string) {
 	e.signal(t, syscall.SIGHUP) // the edge tries at once
 	eventually(t, "a certificate", func() error { _, err := p.shown(e, domain); return err })
 	e.record(t, "the authority's look", map[string]string{"msg": "refused", "reason": "ACME challenge answered"})
+}
+
+// An authority that knows its customers, and looks at port 80 only, gives its
+// certificate to who is told the account and the address.
+func TestACMEByHTTPForACustomer(t *testing.T) {
+	t.Parallel()
+	const domain, key = "live.edge.test", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+	web, p := freePort(t), newPebble(t)
+	p.more = map[string]any{"httpPort": web, "externalAccountBindingRequired": true, "externalAccountMACKeys": map[string]string{"customer-1": key}}
+	e := prepareEdge(t, settings{Origin: freeAddress(t), NoTee: true, Limits: noRate, TLS: p.tls(t, "certmagic", domain) +
+		fmt.Sprintf("http_address = \"127.0.0.1:%d\"\neab_key_id = \"customer-1\"\neab_mac_key_file = \"mac.key\"\n", web)})
+	e.secrets = append(e.secrets, key)
+	writeFile(t, filepath.Join(e.dir, "mac.key"), key+"\n")
+	e.run(t, e.command(t, "run", "-c", filepath.Join(e.dir, "edge.toml")))
+	p.run(t, "certmagic", strconv.Itoa(freePort(t))) // nobody answers there
+	eventually(t, "the authority", func() error { _, err := p.root(); return err })
+	e.signal(t, syscall.SIGHUP)
+	eventually(t, "a certificate", func() error { _, err := p.shown(e, domain); return err })
 }
 
 // OBS, which verifies, begins with one certificate and streams on while the next
