@@ -79,14 +79,45 @@ func New(v Version) *Metrics {
 	m.registry.MustRegister(m.accepted, m.refused, m.ends, m.handshakes, m.handshake, m.setup, m.authz, m.dial, m.banned, m.reloads, m.reloaded, m.notify,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info(v))
 	m.reloaded.Set(1)
-	// What an alert counts must be there before it happens for the first time.
+	m.expect()
+	return m
+}
+
+// limits are the reasons of refusals that an operator may want to do something
+// about at once.
+var limits = map[proxy.Stage][]string{
+	proxy.StageAdmit:     {"connections"},
+	proxy.StageTLS:       {"handshakes"},
+	proxy.StageAuthorize: {"streams_per_ip", "streams_per_subject"},
+}
+
+// endsByOrigin are the reasons of ends that many streams may have at once.
+var endsByOrigin = []string{"closed", "cut", "reset", "lost", "stalled", "protocol", "refused"}
+
+// expect counts 0 of what alerts look for: a series that begins with its first
+// event has not risen, for Prometheus, and nobody would hear of that one.
+func (m *Metrics) expect() {
 	for _, result := range []string{"ok", "failed"} {
 		m.reloads.WithLabelValues(result)
 	}
 	for _, result := range []string{NotifySent, NotifyFailed, NotifyDropped} {
 		m.notify.WithLabelValues(result)
 	}
-	return m
+	for stage, reasons := range limits {
+		for _, reason := range reasons {
+			m.refused.WithLabelValues(string(stage), m.reasons.label(reason))
+		}
+	}
+	for _, reason := range endsByOrigin {
+		m.ends.WithLabelValues(string(proxy.SideOrigin), m.reasons.label(reason))
+	}
+}
+
+// Authorizers tells which ones may be asked, so that their first failure counts.
+func (m *Metrics) Authorizers(names ...string) {
+	for _, name := range names {
+		m.authz.WithLabelValues(name, "failed")
+	}
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {

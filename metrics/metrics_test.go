@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"rtmps-edge/authz"
 	"rtmps-edge/proxy"
 )
 
@@ -108,6 +109,29 @@ func TestSeriesOfTheContract(t *testing.T) {
 	for _, private := range []string{secrets.Session, "203.0.113.7", "sni.example", "encoder-text", "app-text", "f1f2f3f4", "subject-text", "name-text", "detail-text"} {
 		if strings.Contains(all, private) {
 			t.Errorf("%s is in\n%s", private, all)
+		}
+	}
+}
+
+// A rise that begins with a series cannot be seen: what alerts look for is there
+// before it happens.
+func TestWhatAlertsLookForIsThere(t *testing.T) {
+	m := New(Version{})
+	m.Authorizers("keys", "webhook", "keys")
+	all := scrape(t, m, "rtmps_edge_")
+	for _, want := range []string{
+		`rtmps_edge_refused_total{reason="connections",stage="admit"} 0`,
+		`rtmps_edge_refused_total{reason="handshakes",stage="tls"} 0`,
+		`rtmps_edge_refused_total{reason="streams_per_ip",stage="authorize"} 0`,
+		`rtmps_edge_refused_total{reason="streams_per_subject",stage="authorize"} 0`,
+		`rtmps_edge_session_end_total{reason="closed",side="origin"} 0`,
+		`rtmps_edge_session_end_total{reason="reset",side="origin"} 0`,
+		`rtmps_edge_authz_seconds_count{authorizer="webhook",result="` + authz.Failed + `"} 0`,
+		`rtmps_edge_notify_total{result="failed"} 0`,
+		`rtmps_edge_reloads_total{result="failed"} 0`,
+	} {
+		if !strings.Contains("\n"+all+"\n", "\n"+want+"\n") {
+			t.Errorf("%s is not in\n%s", want, all)
 		}
 	}
 }

@@ -74,6 +74,11 @@ func (s *steering) attach(e *edge) error {
 	return nil
 }
 
+// expect lets the metrics begin to count what is configured.
+func (s *steering) expect(cfg *config.Config) {
+	s.metrics.Authorizers(slices.Concat(cfg.Authz.Publish, cfg.Authz.Play)...)
+}
+
 // expiries are when certificates expire, by their names. One that is still to
 // be got has the beginning of time, so that who watches this hears of it, too.
 func expiries(list []admin.Certificate, pending []string) map[string]time.Time {

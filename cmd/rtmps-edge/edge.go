@@ -48,6 +48,7 @@ func newEdge(logs io.Writer, cfg *config.Config) (*edge, error) {
 		return nil, err
 	}
 	e.parts = p
+	e.steer.expect(cfg)
 	if e.listeners, err = e.open(cfg); err != nil {
 		p.stop()
 		return nil, err
@@ -206,6 +207,7 @@ func (e *edge) replace(cfg *config.Config) error {
 		return err
 	}
 	setLog(e.log, cfg.Log)
+	e.steer.expect(cfg)
 	p.replace(e.parts)
 	allowSHA1(cfg)
 	e.srv.SetPolicy(p.policy)
