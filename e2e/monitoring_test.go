@@ -67,15 +67,15 @@ type prometheus struct {
 }
 
 // startPrometheus scrapes the edge each second, and judges by the alerts of the
-// example as soon as they can be told.
-func startPrometheus(t testing.TB, edge string) *prometheus {
+// example as soon as they can be told, with some of their text replaced.
+func startPrometheus(t testing.TB, edge string, replace ...string) *prometheus {
 	t.Helper()
 	dir, address := t.TempDir(), freeAddress(t)
 	rules, err := os.ReadFile(filepath.Join(monitoring, "alerts.yml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(string(rules), "")
+	now := strings.NewReplacer(replace...).Replace(regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(string(rules), ""))
 	writeFile(t, filepath.Join(dir, "alerts.yml"), now)
 	writeFile(t, filepath.Join(dir, "prometheus.yml"), fmt.Sprintf(`
 global: { scrape_interval: 1s, evaluation_interval: 1s }
