@@ -15,6 +15,9 @@ cd "$(dirname "$0")/.."
 
 version=${VERSION:-$(packaging/version.sh)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+# Given to the compiler here: the toolchain itself sees none in a linked worktree.
+commit=$(git rev-parse --short=12 HEAD)
+case $version in *+changes) commit=$commit+changes ;; esac
 maintainer=${MAINTAINER:-The rtmps-edge authors <maintainers@rtmps-edge.invalid>}
 here=$(go env GOHOSTARCH)
 arches=${ARCHES:-amd64 arm64}
@@ -24,8 +27,8 @@ trap 'rm -rf "$stage"' EXIT
 
 # program ARCH FILE
 program() {
-	CGO_ENABLED=0 GOOS=linux GOARCH=$1 GOAMD64=v1 GOARM64=v8.0 go build -trimpath -buildvcs=true \
-		-ldflags "-s -w -X main.version=$version" -o "$2" ./cmd/rtmps-edge
+	CGO_ENABLED=0 GOOS=linux GOARCH=$1 GOAMD64=v1 GOARM64=v8.0 go build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X main.version=$version -X main.revision=$commit" -o "$2" ./cmd/rtmps-edge
 }
 
 # put FILE DESTINATION: a file that everybody reads

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -8,8 +9,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set when a release is built.
-var version = "dev"
+// Set when a release is built.
+var (
+	version  = "dev"
+	revision = "" // "" = what the Go toolchain wrote into the binary
+)
 
 // program is what "version" tells.
 type program struct {
@@ -40,20 +44,20 @@ func versionCommand() *cobra.Command {
 	return c
 }
 
-// commit is what the Go toolchain wrote into the binary.
+// commit is what the program was built from.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if revision != "" || !ok {
+		return cmp.Or(revision, "unknown")
 	}
-	revision, dirty := "unknown", ""
+	stamp, dirty := "unknown", ""
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			revision = s.Value[:min(len(s.Value), 12)]
+			stamp = s.Value[:min(len(s.Value), 12)]
 		case s.Key == "vcs.modified" && s.Value == "true":
 			dirty = "+changes"
 		}
 	}
-	return revision + dirty
+	return stamp + dirty
 }

@@ -59,16 +59,15 @@ type dependency struct {
 }
 
 // bill says what a program was made of. There is nothing in it but what follows
-// from the program: its serial number is its hash, its time that of the commit.
-func bill(info *debug.BuildInfo, version, sum string, parts []part) document {
+// from the program and its commit: its serial number is its hash, at the time of
+// the commit.
+func bill(info *debug.BuildInfo, version, sum, at string, parts []part) document {
 	main := component{Type: "application", Name: "rtmps-edge", Version: version, PURL: purl(info.Main.Path, version),
 		Hashes: []hash{{"SHA-256", sum}}, Licenses: licenses("MIT")}
 	main.Ref = main.PURL
 	d := document{Format: "CycloneDX", Spec: "1.6", Serial: serial(sum), Version: 1, Components: []component{}}
+	d.Metadata.Timestamp = at
 	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			d.Metadata.Timestamp = s.Value
-		}
 		main.Properties = append(main.Properties, property{"go:build:" + s.Key, s.Value})
 	}
 	d.Metadata.Component = main

@@ -14,7 +14,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -55,16 +57,33 @@ func run(w io.Writer, program, version, notices string) error {
 	if err != nil {
 		return err
 	}
+	at, err := commitTime()
+	if err != nil {
+		return err
+	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	if err := e.Encode(bill(info, version, sum, parts)); err != nil {
+	if err := e.Encode(bill(info, version, sum, at, parts)); err != nil {
 		return err
 	}
 	if notices == "" {
 		return nil
 	}
 	return os.WriteFile(notices, noticesOf(parts), 0o644)
+}
+
+// commitTime is what SOURCE_DATE_EPOCH says; "" if it says nothing.
+func commitTime() (string, error) {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		return "", nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return "", fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+	}
+	return time.Unix(seconds, 0).UTC().Format(time.RFC3339), nil
 }
 
 // goEnv asks the toolchain where it keeps things.
