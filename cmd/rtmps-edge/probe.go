@@ -141,7 +141,7 @@ func showStep(w io.Writer, p terminal.Palette, s probe.Step) {
 	if detail == "" && len(findings) > 0 {
 		detail = findings[0].Text
 	}
-	line := fmt.Sprintf("%s  %-11s  %s  %s", mark, s.Name, p.Faint(fmt.Sprintf("%7.1f ms", s.Milliseconds)), detail)
+	line := fmt.Sprintf("%s  %-12s  %s  %s", mark, s.Name, p.Faint(fmt.Sprintf("%7.1f ms", s.Milliseconds)), detail)
 	fmt.Fprintln(w, strings.TrimRight(line, " "))
 	for _, f := range findings {
 		if f.Text != detail {
