@@ -1,7 +1,7 @@
 # make demo    see it work, on embedded defaults; needs Go only
 # make test    the whole test suite; installs the Debian packages that it lacks
 # make test-trixie  OBS 30, and with it TLS 1.3: installs a Debian 13 of 0.8 GB in the user's cache; root only
-# make bench   CPU and memory beside nginx, HAProxy and stunnel, in one run
+# make bench   CPU and memory beside nginx, HAProxy and stunnel, floods, and what limits cost, in one run
 # make build   the program, ./rtmps-edge
 # make man     its man pages, in dist/man
 # make deb     the Debian package for this machine, in dist
