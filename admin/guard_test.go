@@ -170,3 +170,17 @@ func TestRequestsAreBounded(t *testing.T) {
 		t.Error(r.Status)
 	}
 }
+
+// Who is on this machine may ask for everything else without a token, but not for
+// what is in memory.
+func TestProfilesNeedAToken(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	if got, body := e.do("GET", "/debug/pprof/heap", own); got.StatusCode != 403 || !strings.Contains(body, "token_file") {
+		t.Errorf("without a token: %s %s", got.Status, body)
+	}
+	e.a.SetToken(secret.New(token))
+	if got, _ := e.do("GET", "/debug/pprof/heap", header("Authorization", "Bearer "+token)); got.StatusCode != 200 {
+		t.Errorf("with the token: %s", got.Status)
+	}
+}
