@@ -58,6 +58,7 @@ local function speaks(edge) return redis.call('GET', P..'edge:'..edge) == '1' en
 -- Whether two leases are of one edge. It has one publisher of a name at most: the
 -- other is on its way out.
 local function together(a, b) return string.match(a, '^[^.]+') == string.match(b, '^[^.]+') end
+local function number(lease) return tonumber(string.match(lease, '[^.]+$'), 36) end
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) * 1000000 + tonumber(t[2])
@@ -167,7 +168,8 @@ return holder and 'held' or 'ok'`)
 // publishers of one name the rule says who stays: the first, or, where the
 // second may take over, the second. A humble one never wins by itself: its edge
 // was thought dead, or it sends nothing. Who does not win asks, as a newcomer.
-// The rule is the same for those who wait.
+// The rule is the same for those who wait. Of one edge's, the newest has the name:
+// the end of the others is on its way.
 var registerScript = script(`
 local edge, lease, peer, subject, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local since, rule, address, humble = ARGV[6], ARGV[7], ARGV[8], ARGV[9] == '1'
@@ -178,13 +180,13 @@ if name == '' then return 'ok' end
 local key = P..'name:'..name
 local h = redis.call('HMGET', key, 'lease', 'since', 'address', 'next', 'nextat', 'nextsince', 'nextaddress')
 local holder, n = h[1], h[4]
-local mine = holder and together(holder, lease) and string.match(holder, '[^.]+$') == string.match(lease, '[^.]+$')
+local mine = holder and together(holder, lease)
 local function wins(other, began, from)
   local younger = tonumber(since) > tonumber(began) or (since == began and lease > other)
   local over = rule == 'takeover' or (rule == 'same-ip' and from == address)
   return not humble and younger == over
 end
-if mine and holder == lease then
+if mine and (holder == lease or number(holder) > number(lease)) then
   redis.call('PEXPIRE', key, TTL)
   return 'ok'
 end
