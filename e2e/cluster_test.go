@@ -61,6 +61,7 @@ func (e *edge) joined(t testing.TB, n int) {
 		}
 		return nil
 	})
+	e.clusterUp(t, "1")
 }
 
 // lost waits until the edge has said that Redis is gone, and wants it said once.
@@ -71,6 +72,18 @@ func (e *edge) lost(t testing.TB) {
 	if n := e.records(gone); n != 1 {
 		t.Errorf("the edge says %d times that Redis is gone", n)
 	}
+	e.clusterUp(t, "0")
+}
+
+// clusterUp wants the metric to say so.
+func (e *edge) clusterUp(t testing.TB, want string) {
+	t.Helper()
+	eventually(t, "the metric of Redis", func() error {
+		if _, body := e.ask(t, "/metrics"); !strings.Contains(body, "\nrtmps_edge_cluster_up "+want+"\n") {
+			return errors.New("rtmps_edge_cluster_up is not " + want)
+		}
+		return nil
+	})
 }
 
 // publishes publishes through e until the stream has started; the error is the
