@@ -79,6 +79,21 @@ func rtmps(address string) string {
 	return "rtmps://localhost:" + port + "/live"
 }
 
+// studioPublishes publishes from the studio's address, wants nginx-rtmp to have the
+// stream, and ends it.
+func studioPublishes(t *testing.T, e *edge, b balancer, origin *nginx, alice streamKey) {
+	t.Helper()
+	ffmpeg := publishFFmpeg(t, rtmps(b.studio), alice.text)
+	published(t, origin, "live/"+alice.name)
+	started := e.record(t, "the stream's start", map[string]string{"msg": "stream started"})
+	if client, _ := started["client"].(string); !strings.HasPrefix(client, studioAddress+":") {
+		t.Errorf("the client is %s", client)
+	}
+	flows(t, origin, "live/"+alice.name)
+	ffmpeg.interrupt(t)
+	published(t, origin)
+}
+
 // nginx-rtmp admits by the encoder's own address, through HAProxy and the edge;
 // the edge's own questions whether it is well do not trouble it.
 func TestNginxAdmitsByTheRealAddress(t *testing.T) {
@@ -91,16 +106,7 @@ func TestNginxAdmitsByTheRealAddress(t *testing.T) {
 				AtOrigin: "client_ip = \"proxy-v1\"\nhealth_every = \"100ms\""}, alice)
 			b := startHAProxy(t, "127.0.0.1:"+e.port, send)
 
-			ffmpeg := publishFFmpeg(t, rtmps(b.studio), alice.text)
-			published(t, origin, "live/"+alice.name)
-			started := e.record(t, "the stream's start", map[string]string{"msg": "stream started"})
-			if client, _ := started["client"].(string); !strings.HasPrefix(client, studioAddress+":") {
-				t.Errorf("the client is %s", client)
-			}
-			flows(t, origin, "live/"+alice.name)
-			ffmpeg.interrupt(t)
-			published(t, origin)
-
+			studioPublishes(t, e, b, origin, alice)
 			refused := publishFFmpeg(t, rtmps(b.stranger), alice.text)
 			if code := refused.exit(t); code == 0 {
 				t.Error("nginx-rtmp took a stranger's stream")

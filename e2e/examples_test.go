@@ -97,16 +97,7 @@ func TestExampleOfLoadBalancer(t *testing.T) {
 	here := "127.0.0.1:" + e.port
 	b.run(t, exampleOf(t, folder, "haproxy.cfg", ":443", b.here, "10.0.0.11:1936", here, "10.0.0.12:1936", here))
 
-	ffmpeg := publishFFmpeg(t, rtmps(b.studio), alice.text)
-	published(t, origin, "live/"+alice.name)
-	started := e.record(t, "the stream's start", map[string]string{"msg": "stream started"})
-	if client, _ := started["client"].(string); !strings.HasPrefix(client, studioAddress+":") {
-		t.Errorf("the client is %s", client)
-	}
-	flows(t, origin, "live/"+alice.name)
-	ffmpeg.interrupt(t)
-	published(t, origin)
-
+	studioPublishes(t, e, b, origin, alice)
 	refused := publishFFmpeg(t, rtmps(b.stranger), alice.text)
 	if code := refused.exit(t); code == 0 {
 		t.Error("nginx-rtmp took a stranger's stream")
