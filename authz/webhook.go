@@ -61,7 +61,8 @@ type WebhookConfig struct {
 	Raw bool
 	// Timeout bounds an answer in all. 0 = 3 seconds.
 	Timeout time.Duration
-	// Secret signs: native, ome. Empty = nothing is signed.
+	// Secret signs all that is sent, ome in its own way, the others as package
+	// hooksig does. Empty = nothing is signed.
 	Secret secret.Text
 	// CA is a PEM bundle that https is verified with. Empty = the system's.
 	CA []byte

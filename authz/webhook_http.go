@@ -17,6 +17,8 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/hooksig"
+	"rtmps-edge/internal/secret"
 )
 
 // Bounds of the HTTP client.
@@ -59,6 +61,7 @@ type reply struct {
 // backend sends messages, a bounded number at a time.
 type backend struct {
 	http    *http.Client
+	secret  secret.Text   // signs what is sent; empty where the dialect has a signature of its own
 	places  chan struct{} // one for each question that is being asked
 	breaker *gobreaker.CircuitBreaker[reply]
 }
@@ -84,7 +87,7 @@ func newBackend(cfg WebhookConfig, roots *x509.CertPool) *backend {
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		DisableCompression:     true, // an answer must not grow
 	}
-	return &backend{
+	b := &backend{
 		http: &http.Client{
 			Transport: transport,
 			// A redirect is an answer: it must not lead this edge elsewhere.
@@ -97,6 +100,10 @@ func newBackend(cfg WebhookConfig, roots *x509.CertPool) *backend {
 			IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) }, // the client left
 		}),
 	}
+	if cfg.Dialect != "ome" {
+		b.secret = cfg.Secret
+	}
+	return b
 }
 
 // readRoots reads a PEM bundle; nil = the system's.
@@ -159,6 +166,7 @@ func (b *backend) once(ctx context.Context, m message) (a reply, answered bool, 
 		req.Header.Set(key, value)
 	}
 	req.Header.Set("User-Agent", "rtmps-edge")
+	hooksig.Set(req, m.body, b.secret, time.Now()) // now: the end of a stream may have waited for minutes
 	resp, err := b.http.Do(req)
 	if err != nil {
 		var cert *tls.CertificateVerificationError

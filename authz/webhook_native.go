@@ -1,19 +1,12 @@
 package authz
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 )
-
-// SignatureHeader is the header of the native dialect's signature.
-const SignatureHeader = "X-Rtmps-Edge-Signature"
 
 // nativeDialect is the edge's own: JSON, answered with 200 and {"allow": …},
 // 403, or 404 if the credential is none of the backend's.
@@ -37,9 +30,8 @@ type nativeHook struct {
 }
 
 func (d nativeDialect) ask(q question) message {
-	now := time.Now()
 	hook := nativeHook{
-		Version: 1, Event: "authorize", ID: q.ID, Time: now.UTC().Format(time.RFC3339), Action: q.Action, App: q.App, Name: q.key, Query: q.query,
+		Version: 1, Event: "authorize", ID: q.ID, Time: time.Now().UTC().Format(time.RFC3339), Action: q.Action, App: q.App, Name: q.key, Query: q.query,
 		Client: q.clientText(), ServerName: q.ServerName, Encoder: q.Encoder, User: q.User,
 	}
 	if q.TLS != nil {
@@ -52,21 +44,7 @@ func (d nativeDialect) ask(q question) message {
 	if q.Action == Play {
 		url = d.cfg.PlayURL
 	}
-	m := jsonMessage(url, hook)
-	if !d.cfg.Secret.Empty() {
-		m.header[SignatureHeader] = NativeSignature(d.cfg.Secret.Reveal(), m.body, now)
-	}
-	return m
-}
-
-// NativeSignature is the value of SignatureHeader: t=UNIX,v1=HEX, where HEX is
-// the HMAC-SHA256 of "UNIX." and the body.
-func NativeSignature(secret string, body []byte, at time.Time) string {
-	t := strconv.FormatInt(at.Unix(), 10)
-	h := hmac.New(sha256.New, []byte(secret))
-	_, _ = h.Write([]byte(t + "."))
-	_, _ = h.Write(body)
-	return "t=" + t + ",v1=" + hex.EncodeToString(h.Sum(nil))
+	return jsonMessage(url, hook)
 }
 
 func (nativeDialect) done(question, Grant) (message, bool) { return message{}, false }

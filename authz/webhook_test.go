@@ -15,12 +15,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/hooksig"
 	"rtmps-edge/internal/secret"
 )
 
@@ -493,6 +495,9 @@ func TestMediaMTXBody(t *testing.T) {
 // bytes that it got, and answers an empty object to closing.
 func TestOMEBackend(t *testing.T) {
 	w, h := webhookTo(t, WebhookConfig{Dialect: "ome", Secret: secret.New(canary)}, func(w http.ResponseWriter, r *http.Request, body string) {
+		if r.Header.Get(hooksig.Header) != "" {
+			t.Error("signed in a way that is not OvenMediaEngine's")
+		}
 		if got := r.Header.Get("X-OME-Signature"); got != omeSignature(canary, []byte(body)) || strings.ContainsAny(got, "+/=") || len(got) != 27 {
 			t.Errorf("signature %s of %s", got, body)
 		}
@@ -544,14 +549,7 @@ func TestOMESignatureVector(t *testing.T) {
 
 func TestNativeBody(t *testing.T) {
 	w, h := webhookTo(t, WebhookConfig{Secret: secret.New(canary)}, func(w http.ResponseWriter, r *http.Request, body string) {
-		var unix int64
-		header := r.Header.Get(SignatureHeader)
-		if _, err := fmt.Sscanf(header, "t=%d,", &unix); err != nil || time.Since(time.Unix(unix, 0)).Abs() > time.Minute {
-			t.Errorf("%s: %v", header, err)
-		}
-		if header != NativeSignature(canary, []byte(body), time.Unix(unix, 0)) {
-			t.Errorf("signature %s", header)
-		}
+		checkSignature(t, r, body)
 		_, _ = io.WriteString(w, `{"allow":true}`)
 	})
 	r := hooked("key", "token=t")
@@ -583,13 +581,98 @@ func TestNativeBody(t *testing.T) {
 	}
 }
 
-// As documented: HMAC-SHA256 of "1700000000." and the body.
-func TestNativeSignatureVector(t *testing.T) {
-	got := NativeSignature("an-example-secret", []byte(`{"version":1}`), time.Unix(1700000000, 0))
-	if want := "t=1700000000,v1=b241681f3dbfd2ee29fbbc18a15a631813e31f10d6f2a536413fed778d8db606"; got != want {
-		t.Errorf("got %s", got)
+// checkSignature judges what has come for a backend that has canary as its
+// secret.
+func checkSignature(t *testing.T, r *http.Request, content string) {
+	t.Helper()
+	var unix int64
+	header := r.Header.Get(hooksig.Header)
+	if _, err := fmt.Sscanf(header, "t=%d,", &unix); err != nil || time.Since(time.Unix(unix, 0)).Abs() > time.Minute {
+		t.Errorf("%s: %v", header, err)
+	}
+	if header != hooksig.Of(secret.New(canary), []byte(content), time.Unix(unix, 0)) {
+		t.Errorf("signature %s of %s", header, content)
 	}
 }
+
+// Whatever the dialect: all that a backend hears is signed, the question, the one
+// of a running stream, and the end; nothing without a secret.
+func TestEveryDialectSigns(t *testing.T) {
+	for _, c := range []struct {
+		cfg      WebhookConfig
+		messages int
+	}{
+		{WebhookConfig{Dialect: "native"}, 2},
+		{WebhookConfig{Dialect: "nginx-rtmp"}, 3},
+		{WebhookConfig{Dialect: "nginx-rtmp", Method: "get"}, 3},
+		{WebhookConfig{Dialect: "srs"}, 3},
+		{WebhookConfig{Dialect: "mediamtx"}, 2},
+	} {
+		for _, key := range []secret.Text{{}, secret.New(canary)} {
+			c.cfg.Secret = key
+			w, h := webhookTo(t, c.cfg, answering(200, `{"allow": true, "code": 0}`))
+			r := hooked("key", "token=t&name=x y")
+			g, err := w.Authorize(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Running = time.Minute
+			if _, err := w.Authorize(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if g.OnEnd != nil {
+				g.OnEnd.Ended()
+				if err := w.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := len(h.all()); got != c.messages {
+				t.Errorf("%s: %d messages", c.cfg.Dialect, got)
+			}
+			for i, body := range h.all() {
+				r := h.requests[i]
+				if r.Method == http.MethodGet {
+					_, body, _ = strings.Cut(r.RequestURI, "?")
+				}
+				if !key.Empty() {
+					checkSignature(t, r, body)
+				} else if r.Header.Get(hooksig.Header) != "" {
+					t.Error("signed without a secret")
+				}
+			}
+		}
+	}
+}
+
+// The end of a stream may have waited long to be told, and be told again: it is
+// signed when it is sent.
+func TestEndIsSignedWhenItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin, sent := time.Now(), []string{}
+		b := newBackend(WebhookConfig{Dialect: "srs", InFlight: 1, Secret: secret.New(canary)}, nil)
+		b.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			sent = append(sent, r.Header.Get(hooksig.Header))
+			return nil, io.ErrUnexpectedEOF
+		})
+		c := newClosings(b, func(string) {})
+		m := jsonMessage("http://backend.example/", map[string]int{"code": 0})
+		c.tell(m)
+		if err := c.flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if passed := time.Since(begin); passed < 30*time.Second {
+			t.Fatalf("only %v have passed", passed)
+		}
+		if want := hooksig.Of(b.secret, m.body, time.Now()); sent[0] != hooksig.Of(b.secret, m.body, begin) || sent[len(sent)-1] != want {
+			t.Errorf("at first %s, last %s, want %s", sent[0], sent[len(sent)-1], want)
+		}
+	})
+}
+
+// roundTripper stands in for the network.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestWebhookFaults(t *testing.T) {
 	for _, c := range []struct {

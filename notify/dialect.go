@@ -2,23 +2,14 @@ package notify
 
 import (
 	"cmp"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"io"
-	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"rtmps-edge/internal/srshook"
 	"rtmps-edge/proxy"
 )
-
-// SignatureHeader is the header of the native dialect's signature.
-const SignatureHeader = "X-Rtmps-Edge-Signature"
 
 // maxDetail bounds the text of an error, in bytes.
 const maxDetail = 300
@@ -120,27 +111,6 @@ func clip(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxDetail], "") + "…"
-}
-
-// sign signs a request: t=UNIX,v1=HEX, where HEX is the HMAC-SHA256 of "UNIX." and
-// the body. A request that is sent again is signed again, so that it is not too
-// old for who judges it.
-func (n *Notifier) sign(q *http.Request) error {
-	if n.cfg.Secret.Empty() {
-		return nil
-	}
-	b, err := q.GetBody()
-	if err != nil {
-		return err
-	}
-	t := strconv.FormatInt(time.Now().Unix(), 10)
-	h := hmac.New(sha256.New, []byte(n.cfg.Secret.Reveal()))
-	_, _ = io.WriteString(h, t+".")
-	if _, err := io.Copy(h, b); err != nil {
-		return err
-	}
-	q.Header.Set(SignatureHeader, "t="+t+",v1="+hex.EncodeToString(h.Sum(nil)))
-	return nil
 }
 
 // ended reports whether a stream's event is its end. The dialects of other

@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,6 +25,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/hooksig"
 	"rtmps-edge/internal/secret"
 	"rtmps-edge/proxy"
 )
@@ -90,7 +92,8 @@ type Config struct {
 	// Dialect is one of Dialects(). "" = native. The others can tell of streams
 	// only.
 	Dialect string
-	// Secret signs: native.
+	// Secret signs what is sent, in every dialect, as package hooksig does. Empty =
+	// nothing is signed.
 	Secret secret.Text
 	// CA is a PEM bundle that https is verified with. Empty = the system's.
 	CA []byte
@@ -161,9 +164,6 @@ func check(cfg Config) (u *url.URL, roots *x509.CertPool, err error) {
 			faults.Add(fault.Fault{Key: "events", Value: e, Problem: "can be told in the native dialect only"})
 		}
 	}
-	if !cfg.Secret.Empty() && cfg.Dialect != Native {
-		faults.Add(fault.Fault{Key: "secret", Problem: "signs in the native dialect only"})
-	}
 	if len(cfg.CA) > 0 {
 		roots = x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(cfg.CA) {
@@ -179,7 +179,7 @@ func (n *Notifier) newClient(roots *x509.CertPool) *retryablehttp.Client {
 	c.RetryMax, c.RetryWaitMin, c.RetryWaitMax = tries-1, firstPause, lastPause
 	c.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	c.CheckRetry, c.Backoff = again, pause
-	c.PrepareRetry = func(q *http.Request) error { return n.sign(q) }
+	c.PrepareRetry = n.sign
 	c.HTTPClient = &http.Client{
 		Timeout: tryTimeout,
 		Transport: &http.Transport{
@@ -327,6 +327,20 @@ func (n *Notifier) send(m message) error {
 	if r.StatusCode/100 != 2 {
 		return fmt.Errorf("it answers with status %d", r.StatusCode)
 	}
+	return nil
+}
+
+// sign signs q, each time that it is sent. It must not be sent without.
+func (n *Notifier) sign(q *http.Request) error {
+	r, err := q.GetBody()
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(r) // it is in memory
+	if err != nil {
+		return err
+	}
+	hooksig.Set(q, body, n.cfg.Secret, time.Now())
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/internal/hooksig"
 	"rtmps-edge/internal/secret"
 	"rtmps-edge/proxy"
 )
@@ -190,13 +191,13 @@ func TestNative(t *testing.T) {
 // checkSignature judges as the documentation tells a backend to.
 func checkSignature(t *testing.T, c call, secret string) {
 	t.Helper()
-	at, sig, ok := strings.Cut(c.header.Get(SignatureHeader), ",v1=")
+	at, sig, ok := strings.Cut(c.header.Get(hooksig.Header), ",v1=")
 	unix, ok2 := strings.CutPrefix(at, "t=")
 	sent, err := strconv.ParseInt(unix, 10, 64)
 	h := hmac.New(sha256.New, []byte(secret))
 	h.Write([]byte(unix + "." + c.body))
 	if !ok || !ok2 || err != nil || sig != hex.EncodeToString(h.Sum(nil)) || time.Since(time.Unix(sent, 0)).Abs() > time.Minute {
-		t.Errorf("signature %q", c.header.Get(SignatureHeader))
+		t.Errorf("signature %q", c.header.Get(hooksig.Header))
 	}
 }
 
@@ -226,7 +227,7 @@ func TestRefusedAndBanned(t *testing.T) {
 				t.Errorf("%s: %v, want %v", key, v[key], value)
 			}
 		}
-		if got.header.Get(SignatureHeader) != "" {
+		if got.header.Get(hooksig.Header) != "" {
 			t.Error("signed without a secret")
 		}
 	}
@@ -279,6 +280,23 @@ func TestSRS(t *testing.T) {
 		if _, ok := v["pageUrl"]; ok != (want == "on_play") {
 			t.Errorf("%s: pageUrl", want)
 		}
+	}
+}
+
+// The same signature in every dialect: JSON or a form, it is of the bytes that are
+// sent.
+func TestEveryDialectSigns(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range Dialects() {
+		b := newBackend(t, nil)
+		n, c := newNotifier(t, Config{URL: b.URL + "/?token=t", Dialect: dialect, Secret: secret.New("a secret")})
+		n.Observe(started1())
+		n.Observe(ended1)
+		for range 2 {
+			checkSignature(t, b.next(t), "a secret")
+		}
+		n.flush(t)
+		c.check(t, map[string]int{Sent: 2})
 	}
 }
 
@@ -437,7 +455,7 @@ func TestFaultsAreFound(t *testing.T) {
 		{Config{URL: "http://user:password@"}, "url"},
 		{Config{URL: "http://x", Dialect: "other", Events: []string{"nothing"}}, "dialect events"},
 		{Config{URL: "http://x", Dialect: SRS, Events: []string{Banned, Refused, StreamEnded}}, "events events"},
-		{Config{URL: "http://x", Dialect: Nginx, Secret: secret.New("s")}, "secret"},
+		{Config{URL: "http://x", Dialect: Nginx, Secret: secret.New("s")}, ""},
 		{Config{URL: "https://x", CA: []byte("no PEM")}, "ca"},
 	} {
 		_, err := New(c.cfg, Options{Log: logrus.New()})

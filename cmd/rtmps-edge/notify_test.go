@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"rtmps-edge/notify"
+	"rtmps-edge/internal/hooksig"
 	"rtmps-edge/rtmp/rtmptest"
 )
 
@@ -26,7 +26,7 @@ func newListener(t *testing.T) *listener {
 		if err := json.NewDecoder(q.Body).Decode(&v); err != nil {
 			t.Error(err)
 		}
-		v["signed"] = q.Header.Get(notify.SignatureHeader) != ""
+		v["signed"] = q.Header.Get(hooksig.Header) != ""
 		l.heard <- v
 	}))
 	t.Cleanup(l.Close)
