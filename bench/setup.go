@@ -9,7 +9,7 @@ import (
 var setup = scenario{
 	name:    "setup",
 	title:   "Setup: TCP, TLS and RTMP up to publish accepted, and the end; the edge checks a stream key",
-	rounds:  5,
+	rounds:  15,
 	wants:   wants{keys: keyCount},
 	columns: []column{{name: "CPU ms", verb: "%.2f", ratio: true}, {name: "wall ms", verb: "%.1f"}},
 	once:    setupOnce,

@@ -42,6 +42,7 @@ func run(cmd *cobra.Command, file string) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	tidy.Room(ctx)
 	go tidy.Run(ctx)
 	tellReady(e.log, "running") // the sockets are open
 	err = e.serve(ctx, hup)
