@@ -46,15 +46,32 @@ type Info struct {
 // List returns the streams that run, in no order. One that is being said goodbye
 // to is over.
 func (s *Server) List() []Info {
-	now := time.Now()
-	all := s.all()
-	list := make([]Info, 0, len(all))
-	for _, n := range all {
+	var list []Info
+	s.Each(func(i *Info) { list = append(list, *i) })
+	return list
+}
+
+// Each calls f with each stream that runs, in no order, as it is when its turn
+// comes: one that has ended by then is left out. No lock is held meanwhile, so
+// that f may take its time. What it is given is its own until it returns.
+func (s *Server) Each(f func(*Info)) {
+	var i Info
+	for _, n := range s.all() {
 		if r := n.running.Load(); r != nil && !n.isEnded() {
-			list = append(list, n.info(r, now))
+			i = n.info(r, time.Now())
+			f(&i)
 		}
 	}
-	return list
+}
+
+// Find returns one running stream.
+func (s *Server) Find(id string) (Info, bool) {
+	for _, n := range s.all() {
+		if r := n.running.Load(); n.event.Session == id && r != nil && !n.isEnded() {
+			return n.info(r, time.Now()), true
+		}
+	}
+	return Info{}, false
 }
 
 // info may read what of the event does not change once the stream runs.

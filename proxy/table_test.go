@@ -185,3 +185,43 @@ func TestEndsAreToldApart(t *testing.T) {
 		})
 	}
 }
+
+// A stream that ends while others are looked at is left out, and none is seen
+// twice.
+func TestEachLeavesOutWhatHasEnded(t *testing.T) {
+	t.Parallel()
+	origin := rtmptest.NewOrigin(t, rtmptest.OriginConfig{})
+	e := newEdge(t, nil, origin.Addr())
+	for _, name := range []string{"a", "b", "c"} {
+		if _, err := publishTo(t, e, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := e.List()
+	if len(all) != 3 {
+		t.Fatalf("%d streams", len(all))
+	}
+	var seen []string
+	e.Each(func(i *proxy.Info) {
+		seen = append(seen, i.ID)
+		for _, other := range all {
+			if found, ok := e.Find(other.ID); !ok || found.Name != other.Name {
+				t.Errorf("%s is not found", other.Name)
+			}
+			if other.ID != i.ID {
+				e.Kick(other.ID, "kick")
+			}
+		}
+		for _, other := range all {
+			if _, ok := e.Find(other.ID); ok != (other.ID == i.ID) {
+				t.Errorf("%s: found %t", other.Name, ok)
+			}
+		}
+	})
+	if len(seen) != 1 {
+		t.Errorf("seen are %v", seen)
+	}
+	if _, ok := e.Find("nobody"); ok {
+		t.Error("a session that is not there is found")
+	}
+}
