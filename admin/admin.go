@@ -71,13 +71,15 @@ type Admin struct {
 	token   atomic.Pointer[secret.Text]
 	hub     *hub
 	viewers chan struct{} // holds as many as there are
+	gate    gate
+	frames  frames
 	started time.Time
 }
 
 // New returns an Admin that serves nothing yet. Its Server may be set later, by
 // Attach, since that one wants an Observer.
 func New(c Config) *Admin {
-	a := &Admin{cfg: c, hub: newHub(), viewers: make(chan struct{}, maxViewers), started: time.Now()}
+	a := &Admin{cfg: c, hub: newHub(), viewers: make(chan struct{}, maxViewers), gate: newGate(), started: time.Now()}
 	if a.cfg.Log == nil {
 		a.cfg.Log = logrus.New()
 		a.cfg.Log.SetOutput(io.Discard)
@@ -140,11 +142,28 @@ func (a *Admin) handler(unix bool) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if h, pattern := mux.Handler(q); pattern == "" { // no such page, or no such method
-			a.guard(route{handler: h.ServeHTTP}, unix).ServeHTTP(w, q)
+			a.guard(route{handler: nowhere(h)}, unix).ServeHTTP(w, q)
 			return
 		}
 		mux.ServeHTTP(w, q)
 	})
+}
+
+// nowhere answers, in the words of this API, what the mux would: 404, or 405 with
+// the methods that there are.
+func nowhere(h http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		p := newPage(http.Header{})
+		defer pages.Put(p)
+		h.ServeHTTP(p, q)
+		if p.status != http.StatusMethodNotAllowed {
+			fail(w, http.StatusNotFound, "there is nothing by this name; /api/v1/openapi.json lists what there is")
+			return
+		}
+		allowed := p.header.Get("Allow")
+		w.Header().Set("Allow", allowed)
+		fail(w, http.StatusMethodNotAllowed, "the method must be one of: "+allowed)
+	}
 }
 
 // route is one thing that can be asked for.
@@ -165,13 +184,13 @@ func (a *Admin) routes(unix bool) []route {
 		{method: "GET", path: "/dashboard.css", handler: asset("dashboard.css", "text/css; charset=utf-8")},
 		{method: "GET", path: "/dashboard.js", handler: asset("dashboard.js", "text/javascript; charset=utf-8")},
 		{method: "GET", path: "/api/v1/openapi.json", handler: asset("openapi.json", "application/json")},
-		{method: "GET", path: "/api/v1/status", handler: a.getStatus},
-		{method: "GET", path: "/api/v1/sessions", handler: a.getSessions},
+		{method: "GET", path: "/api/v1/status", handler: a.look(a.getStatus)},
+		{method: "GET", path: "/api/v1/sessions", handler: a.look(a.getSessions)},
 		{method: "GET", path: "/api/v1/sessions/{id}", handler: a.getSession},
 		{method: "DELETE", path: "/api/v1/sessions/{id}", effect: true, handler: a.deleteSession},
 		{method: "GET", path: "/api/v1/origins", handler: a.getOrigins},
 		{method: "GET", path: "/api/v1/certificates", handler: a.getCertificates},
-		{method: "GET", path: "/api/v1/bans", handler: a.getBans},
+		{method: "GET", path: "/api/v1/bans", handler: a.look(a.getBans)},
 		{method: "GET", path: "/api/v1/near", handler: a.getNear},
 		{method: "POST", path: "/api/v1/bans/{ip...}", effect: true, handler: a.postBan},
 		{method: "DELETE", path: "/api/v1/bans/{ip...}", effect: true, handler: a.deleteBan},
@@ -179,11 +198,11 @@ func (a *Admin) routes(unix bool) []route {
 		{method: "GET", path: "/api/v1/live", long: true, handler: a.getLive},
 		{method: "POST", path: "/api/v1/reload", effect: true, handler: a.postReload},
 		{method: "POST", path: "/api/v1/drain", effect: true, handler: a.postDrain},
-		{method: "GET", path: "/stat", handler: a.stat},
+		{method: "GET", path: "/stat", handler: a.look(a.stat)},
 		{method: "GET", path: "/control/drop/{what}", effect: true, handler: a.drop},
 	}
 	if a.cfg.Metrics != nil {
-		list = append(list, route{method: "GET", path: "/metrics", handler: a.cfg.Metrics.ServeHTTP})
+		list = append(list, route{method: "GET", path: "/metrics", handler: a.look(func(p *page, q *http.Request) { a.cfg.Metrics.ServeHTTP(p, q) })})
 	}
 	return append(list, a.profiles(unix)...)
 }

@@ -44,7 +44,7 @@ func (grants) Authorize(_ context.Context, r authz.Request) (authz.Grant, error)
 // edge is a running edge with its admin address.
 type edge struct {
 	*proxy.Server
-	t      *testing.T
+	t      testing.TB
 	a      *Admin
 	rtmp   string // address of the listener, without TLS
 	url    string
@@ -54,7 +54,7 @@ type edge struct {
 }
 
 // newEdge starts one; change may set what it is made of.
-func newEdge(t *testing.T, change func(*Config)) *edge {
+func newEdge(t testing.TB, change func(*Config)) *edge {
 	t.Helper()
 	e := &edge{t: t, origin: rtmptest.NewOrigin(t, rtmptest.OriginConfig{})}
 	c := Config{Version: Version{"1.2.3", "abc"}, Reload: func(context.Context) error { return nil }, Drain: func() {}}
@@ -84,7 +84,7 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	return e
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -94,7 +94,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 // serve serves a on ln until the test ends.
-func serve(t *testing.T, a *Admin, ln net.Listener) (url string, client *http.Client) {
+func serve(t testing.TB, a *Admin, ln net.Listener) (url string, client *http.Client) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rtmps-edge/internal/fault"
+	"rtmps-edge/proxy"
 )
 
 // kick is the reason of an end by hand.
@@ -27,20 +28,28 @@ func reply(w http.ResponseWriter, status int, v any) {
 
 func fail(w http.ResponseWriter, status int, why string) { reply(w, status, Failure{Error: why}) }
 
-func (a *Admin) getStatus(w http.ResponseWriter, _ *http.Request) {
-	reply(w, http.StatusOK, a.status(a.cfg.Server.List()))
+func (a *Admin) getStatus(p *page, _ *http.Request) {
+	var c count
+	a.cfg.Server.Each(func(i *proxy.Info) {
+		c.add(i)
+		p.Step()
+	})
+	reply(p, http.StatusOK, a.status(c))
 }
 
-func (a *Admin) getSessions(w http.ResponseWriter, _ *http.Request) {
-	reply(w, http.StatusOK, sessions(a.cfg.Server.List()))
+// getSessions answers with one stream a line.
+func (a *Admin) getSessions(p *page, _ *http.Request) {
+	v := a.view(&p.Work)
+	defer v.done()
+	p.header.Set("Content-Type", "application/json")
+	p.sessions(v, "\n")
+	p.b = append(p.b, '\n')
 }
 
 func (a *Admin) getSession(w http.ResponseWriter, q *http.Request) {
-	for _, s := range sessions(a.cfg.Server.List()) {
-		if s.ID == q.PathValue("id") {
-			reply(w, http.StatusOK, s)
-			return
-		}
+	if i, ok := a.cfg.Server.Find(q.PathValue("id")); ok {
+		reply(w, http.StatusOK, session(&i, time.Now()))
+		return
 	}
 	fail(w, http.StatusNotFound, "there is no such session; it may have ended")
 }
@@ -109,7 +118,12 @@ func (a *Admin) getCertificates(w http.ResponseWriter, _ *http.Request) {
 
 func (a *Admin) getNear(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, a.near()) }
 
-func (a *Admin) getBans(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, a.bans()) }
+// getBans answers with one ban a line.
+func (a *Admin) getBans(p *page, _ *http.Request) {
+	p.header.Set("Content-Type", "application/json")
+	p.bans(a.bans(), "\n")
+	p.b = append(p.b, '\n')
+}
 
 func (a *Admin) postBan(w http.ResponseWriter, q *http.Request) {
 	addr, ok := banned(w, q)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -182,5 +183,32 @@ func TestProfilesNeedAToken(t *testing.T) {
 	e.a.SetToken(secret.New(token))
 	if got, _ := e.do("GET", "/debug/pprof/heap", header("Authorization", "Bearer "+token)); got.StatusCode != 200 {
 		t.Errorf("with the token: %s", got.Status)
+	}
+}
+
+// What there is not is told as all else that fails, and only to who may ask.
+func TestWhatThereIsNot(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/api", 404, ""}, {"GET", "/api/", 404, ""}, {"GET", "/api/v1/nothing", 404, ""}, {"DELETE", "/api/v1/nothing", 404, ""},
+		{"GET", "/api/v1/sessions/a/b", 404, ""}, {"GET", "/favicon.ico", 404, ""},
+		{"GET", "/api/v1/reload", 405, "POST"}, {"PUT", "/api/v1/sessions", 405, "GET, HEAD"}, {"POST", "/api/v1/sessions/x", 405, "DELETE, GET, HEAD"},
+		{"POST", "/stat", 405, "GET, HEAD"},
+	} {
+		r, body := e.do(c.method, c.path, own)
+		var f Failure
+		if err := json.Unmarshal([]byte(body), &f); err != nil || f.Error == "" || !strings.Contains(f.Error, c.allow) || r.StatusCode != c.status ||
+			r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Allow") != c.allow || r.Header.Get("Content-Security-Policy") != policy {
+			t.Errorf("%s %s: %s %v %q", c.method, c.path, r.Status, r.Header, body)
+		}
+	}
+	e.a.SetToken(secret.New(token))
+	if r, body := e.do("GET", "/api/v1/nothing"); r.StatusCode != 401 {
+		t.Errorf("%s %s", r.Status, body)
 	}
 }

@@ -1,10 +1,16 @@
 package admin
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
+
+	"rtmps-edge/internal/polite"
 )
 
 const (
@@ -15,7 +21,7 @@ const (
 	stateShare = 20
 	// batch is how many events are sent at once; of more, the newest.
 	batch = 50
-	// sendTimeout is how long a viewer may take to read what is sent.
+	// sendTimeout is how long a viewer may take to read one piece of what is sent.
 	sendTimeout = 10 * time.Second
 )
 
@@ -24,7 +30,7 @@ const (
 func (a *Admin) getLive(w http.ResponseWriter, q *http.Request) {
 	select {
 	case a.viewers <- struct{}{}:
-		defer func() { <-a.viewers }()
+		defer a.left()
 	default:
 		fail(w, http.StatusServiceUnavailable, "there are too many viewers")
 		return
@@ -32,6 +38,55 @@ func (a *Admin) getLive(w http.ResponseWriter, q *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	v := &viewer{a: a, w: w, c: http.NewResponseController(w)}
 	v.run(q)
+}
+
+// left makes room for another viewer. After the last one nothing is kept.
+func (a *Admin) left() {
+	if <-a.viewers; len(a.viewers) == 0 {
+		a.frames.last.Store(nil)
+	}
+}
+
+// frame is the state as viewers get it, at a time.
+type frame struct {
+	at   time.Time
+	text []byte
+	cost time.Duration // what it took of a processor
+}
+
+// frames lets several viewers have the same one.
+type frames struct{ last atomic.Pointer[frame] }
+
+// get returns the last one, if it is new enough.
+func (f *frames) get() *frame {
+	if last := f.last.Load(); last != nil && time.Since(last.at) < stateEvery/2 {
+		return last
+	}
+	return nil
+}
+
+// frame returns the state as one event; nil if others look for too long.
+func (a *Admin) frame(ctx context.Context) *frame {
+	if f := a.frames.get(); f != nil {
+		return f
+	}
+	if !a.gate.enter(ctx) {
+		return nil
+	}
+	defer a.gate.leave()
+	if f := a.frames.get(); f != nil { // somebody made one meanwhile
+		return f
+	}
+	p := newPage(nil)
+	defer pages.Put(p)
+	f := &frame{at: time.Now()}
+	p.b = append(p.b, "event: state\ndata: "...)
+	a.state(p)
+	p.b = append(p.b, "\n\n"...)
+	f.text = bytes.Clone(p.b)
+	f.cost = time.Since(f.at) - p.Rested()
+	a.frames.last.Store(f)
+	return f
 }
 
 // viewer is one connection that follows.
@@ -45,10 +100,13 @@ type viewer struct {
 func (v *viewer) run(q *http.Request) {
 	for state := time.Now(); ; {
 		if now := time.Now(); !now.Before(state) {
-			if v.send("state", v.a.state()) != nil {
-				return
+			state = now.Add(stateEvery)
+			if f := v.a.frame(q.Context()); f != nil {
+				if v.send(f.text) != nil {
+					return
+				}
+				state = now.Add(max(stateEvery, stateShare*f.cost))
 			}
-			state = now.Add(max(stateEvery, stateShare*time.Since(now)))
 		}
 		more, err := v.events()
 		if err != nil {
@@ -87,32 +145,30 @@ func (v *viewer) wait(q *http.Request, d time.Duration, more <-chan struct{}) bo
 // events sends what is new.
 func (v *viewer) events() (more <-chan struct{}, err error) {
 	list, more := v.a.hub.since(v.seen, batch)
-	for _, e := range list {
-		v.seen = e.Number
-		if err := v.write("event", e); err != nil {
-			return nil, err
-		}
-	}
 	if len(list) == 0 {
 		return more, nil
 	}
-	return more, v.c.Flush()
+	var b []byte
+	for _, e := range list {
+		v.seen = e.Number
+		text, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		b = fmt.Appendf(b, "event: event\ndata: %s\n\n", text) // JSON has no line breaks, which would end it
+	}
+	return more, v.send(b)
 }
 
-func (v *viewer) send(name string, data any) error {
-	if err := v.write(name, data); err != nil {
-		return err
+// send writes events, piece by piece: who reads slowly and does read stays.
+func (v *viewer) send(text []byte) error {
+	var w polite.Work
+	for part := range slices.Chunk(text, piece) {
+		_ = v.c.SetWriteDeadline(time.Now().Add(sendTimeout))
+		if _, err := v.w.Write(part); err != nil {
+			return err
+		}
+		w.Step()
 	}
 	return v.c.Flush()
-}
-
-// write writes one event. JSON has no line breaks, which would end it.
-func (v *viewer) write(name string, data any) error {
-	text, err := json.Marshal(data)
-	if err != nil {
-		return err
-	}
-	_ = v.c.SetWriteDeadline(time.Now().Add(sendTimeout))
-	_, err = fmt.Fprintf(v.w, "event: %s\ndata: %s\n\n", name, text)
-	return err
 }

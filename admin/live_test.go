@@ -14,7 +14,7 @@ import (
 
 // follower reads server-sent events.
 type follower struct {
-	t *testing.T
+	t testing.TB
 	r *http.Response
 	s *bufio.Scanner
 }

@@ -1,14 +1,12 @@
 package admin
 
 import (
-	"cmp"
 	"encoding/xml"
 	"fmt"
-	"io"
+	"iter"
 	"net/http"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,99 +14,108 @@ import (
 	"rtmps-edge/proxy"
 )
 
-// The page in the shape of nginx-rtmp's /stat, for what was made to read that.
-type (
-	statPage struct {
-		XMLName      xml.Name  `xml:"rtmp"`
-		Version      string    `xml:"nginx_version"`
-		RTMPVersion  string    `xml:"nginx_rtmp_version"`
-		Compiler     string    `xml:"compiler"`
-		Built        string    `xml:"built"`
-		PID          int       `xml:"pid"`
-		Uptime       int64     `xml:"uptime"` // in seconds
-		Accepted     uint64    `xml:"naccepted"`
-		BitsIn       int64     `xml:"bw_in"`
-		BytesIn      int64     `xml:"bytes_in"`
-		BitsOut      int64     `xml:"bw_out"`
-		BytesOut     int64     `xml:"bytes_out"`
-		Applications []statApp `xml:"server>application"`
-	}
-	statApp struct {
-		Name    string       `xml:"name"`
-		Streams []statStream `xml:"live>stream"`
-		Clients int          `xml:"live>nclients"`
-	}
-	statStream struct {
-		Name       string       `xml:"name"`
-		Time       int64        `xml:"time"` // in milliseconds
-		BitsIn     int64        `xml:"bw_in"`
-		BytesIn    int64        `xml:"bytes_in"`
-		BitsOut    int64        `xml:"bw_out"`
-		BytesOut   int64        `xml:"bytes_out"`
-		BitsAudio  int64        `xml:"bw_audio"`
-		BitsVideo  int64        `xml:"bw_video"`
-		Clients    []statClient `xml:"client"`
-		Meta       *statMeta    `xml:"meta"`
-		Count      int          `xml:"nclients"`
-		Publishing *struct{}    `xml:"publishing"`
-		Active     *struct{}    `xml:"active"`
-	}
-	statClient struct {
-		ID         uint64    `xml:"id"`
-		Address    string    `xml:"address"`
-		Time       int64     `xml:"time"`
-		FlashVer   string    `xml:"flashver"`
-		Dropped    int64     `xml:"dropped"`
-		Sync       int64     `xml:"avsync"`
-		Timestamp  uint32    `xml:"timestamp"`
-		Publishing *struct{} `xml:"publishing"`
-		Active     *struct{} `xml:"active"`
-	}
-	statMeta struct {
-		Video *statVideo `xml:"video"`
-		Audio *statAudio `xml:"audio"`
-	}
-	statVideo struct {
-		Width   int    `xml:"width"`
-		Height  int    `xml:"height"`
-		Rate    int    `xml:"frame_rate"`
-		Codec   string `xml:"codec"`
-		Profile string `xml:"profile,omitempty"`
-		Compat  uint8  `xml:"compat"`
-		Level   string `xml:"level,omitempty"`
-	}
-	statAudio struct {
-		Codec    string `xml:"codec"`
-		Profile  string `xml:"profile,omitempty"`
-		Channels int    `xml:"channels,omitempty"`
-		Rate     int    `xml:"sample_rate,omitempty"`
-	}
-)
-
-// yes is an element that is there or not.
-var yes = &struct{}{}
-
 // clientID is a session's number where numbers are wanted.
 func clientID(id string) uint64 {
 	n, _ := strconv.ParseUint(id, 16, 64) // session ids are hexadecimal
 	return n
 }
 
-func (a *Admin) stat(w http.ResponseWriter, _ *http.Request) {
-	list := a.cfg.Server.List()
-	p := statPage{Version: "rtmps-edge " + a.cfg.Version.Version, RTMPVersion: a.cfg.Version.Version, Compiler: "go", Built: builtAt(a.started),
-		PID: os.Getpid(), Uptime: int64(time.Since(a.started).Seconds()), Accepted: a.hub.accepted.Load(), Applications: applications(list)}
-	p.BytesIn, p.BytesOut = a.cfg.Server.Bytes()
-	for _, i := range list {
-		if i.Action == "play" {
-			p.BitsOut += i.Bitrate
-		} else {
-			p.BitsIn += i.Bitrate
+// stat is the page in the shape of nginx-rtmp's /stat, for what was made to read
+// that: the same elements in the same order.
+func (a *Admin) stat(p *page, _ *http.Request) {
+	v := a.view(&p.Work)
+	defer v.done()
+	v.sort(&p.Work, byStream)
+	p.header.Set("Content-Type", "text/xml; charset=utf-8")
+	a.statHead(p, v)
+	if len(v.list) > 0 {
+		p.b = xmlOpen(p.b, "server")
+		for app := range together(v.list, func(a, b *proxy.Info) bool { return a.App == b.App }) {
+			statApp(p, app)
+		}
+		p.b = xmlClose(p.b, "server")
+	}
+	p.b = xmlClose(p.b, "rtmp")
+}
+
+// together yields what stands together in the list.
+func together(list []*proxy.Info, same func(a, b *proxy.Info) bool) iter.Seq[[]*proxy.Info] {
+	return func(yield func([]*proxy.Info) bool) {
+		for len(list) > 0 {
+			n := 1
+			for n < len(list) && same(list[0], list[n]) {
+				n++
+			}
+			if !yield(list[:n]) {
+				return
+			}
+			list = list[n:]
 		}
 	}
-	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	_, _ = io.WriteString(w, xml.Header)
-	_ = xml.NewEncoder(w).Encode(p)
+}
+
+// statHead is the edge as a whole.
+func (a *Admin) statHead(p *page, v *view) {
+	var bitsIn, bitsOut int64
+	for _, i := range v.list {
+		if i.Action == play {
+			bitsOut += i.Bitrate
+		} else {
+			bitsIn += i.Bitrate
+		}
+	}
+	in, out := a.cfg.Server.Bytes()
+	b := xmlOpen(append(p.b, xml.Header...), "rtmp")
+	b = xmlText(b, "nginx_version", "rtmps-edge "+a.cfg.Version.Version)
+	b = xmlText(b, "nginx_rtmp_version", a.cfg.Version.Version)
+	b = xmlText(b, "compiler", "go")
+	b = xmlText(b, "built", builtAt(a.started))
+	b = xmlInt(b, "pid", int64(os.Getpid()))
+	b = xmlInt(b, "uptime", int64(time.Since(a.started).Seconds()))
+	b = xmlInt(b, "naccepted", int64(a.hub.accepted.Load()))
+	b = xmlInt(b, "bw_in", bitsIn)
+	b = xmlInt(b, "bytes_in", in)
+	b = xmlInt(b, "bw_out", bitsOut)
+	p.b = xmlInt(b, "bytes_out", out)
+}
+
+// statApp is one app, of which there is at least one client.
+func statApp(p *page, list []*proxy.Info) {
+	b := xmlText(xmlOpen(p.b, "application"), "name", list[0].App)
+	p.b = xmlOpen(b, "live")
+	for stream := range together(list, func(a, b *proxy.Info) bool { return statName(a) == statName(b) }) {
+		statStream(p, stream)
+	}
+	b = xmlInt(p.b, "nclients", int64(len(list)))
+	p.b = xmlClose(xmlClose(b, "live"), "application")
+}
+
+// statStream is one stream: who publishes it, and its players.
+func statStream(p *page, list []*proxy.Info) {
+	var of statSum
+	for _, i := range list {
+		of.add(i)
+	}
+	b := xmlText(xmlOpen(p.b, "stream"), "name", statName(list[0]))
+	b = xmlInt(b, "time", of.time)
+	b = xmlInt(b, "bw_in", of.bitsIn)
+	b = xmlInt(b, "bytes_in", of.bytesIn)
+	b = xmlInt(b, "bw_out", of.bitsOut)
+	b = xmlInt(b, "bytes_out", of.bytesOut)
+	b = xmlInt(b, "bw_audio", of.bitsAudio)
+	p.b = xmlInt(b, "bw_video", of.bitsVideo)
+	for _, i := range list {
+		p.b = statClient(p.b, i)
+		p.Step()
+	}
+	b = p.b
+	if of.publisher != nil {
+		b = statMeta(b, of.publisher)
+	}
+	b = xmlInt(b, "nclients", int64(len(list)))
+	b = xmlIf(b, "publishing", of.publisher != nil)
+	b = xmlIf(b, "active", of.active)
+	p.b = xmlClose(b, "stream")
 }
 
 // builtAt is when the program's source was committed, in nginx-rtmp's form, or
@@ -126,27 +133,6 @@ func builtAt(t time.Time) string {
 	return t.UTC().Format("Jan _2 2006 15:04:05")
 }
 
-// applications puts streams of one app together, and in it those of one name.
-func applications(list []proxy.Info) []statApp {
-	slices.SortFunc(list, func(a, b proxy.Info) int {
-		return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(statName(&a), statName(&b)), strings.Compare(a.ID, b.ID))
-	})
-	var apps []statApp
-	for n := range list {
-		i := &list[n]
-		if len(apps) == 0 || apps[len(apps)-1].Name != i.App {
-			apps = append(apps, statApp{Name: i.App})
-		}
-		app := &apps[len(apps)-1]
-		if k := len(app.Streams); k == 0 || app.Streams[k-1].Name != statName(i) {
-			app.Streams = append(app.Streams, statStream{Name: statName(i)})
-		}
-		app.Streams[len(app.Streams)-1].add(i)
-		app.Clients++
-	}
-	return apps
-}
-
 // statName is a stream's name, or what stands for it if it may be a credential.
 func statName(i *proxy.Info) string {
 	if i.NameIsKey {
@@ -155,47 +141,71 @@ func statName(i *proxy.Info) string {
 	return i.Name
 }
 
-// add adds one client to the stream.
-func (s *statStream) add(i *proxy.Info) {
-	age := time.Since(i.Since).Milliseconds()
-	c := statClient{ID: clientID(i.ID), Address: i.Client.Addr().String(), Time: age, FlashVer: i.Encoder, Dropped: i.Dropped,
-		Sync: i.Facts.Sync.Milliseconds(), Timestamp: i.Facts.Time}
-	if i.Silent < stillAfter {
-		c.Active, s.Active = yes, yes
-	}
-	s.Time = max(s.Time, age)
-	if i.Action == "play" {
-		s.BitsOut += i.Bitrate
-		s.BytesOut += i.BytesOut
-	} else {
-		s.publisher(i)
-		c.Publishing = yes
-	}
-	s.Clients = append(s.Clients, c)
-	s.Count++
+// statSum is what a stream's clients have together.
+type statSum struct {
+	time, bitsIn, bytesIn, bitsOut, bytesOut, bitsVideo, bitsAudio int64
+	active                                                         bool
+	publisher                                                      *proxy.Info
 }
 
-// publisher takes what the stream is from who sends it.
-func (s *statStream) publisher(i *proxy.Info) {
-	f := &i.Facts
-	s.Publishing = yes
-	s.BitsIn, s.BytesIn = i.Bitrate, i.BytesIn
-	if all := f.VideoBytes + f.AudioBytes; all > 0 {
-		s.BitsVideo = int64(float64(i.Bitrate) * float64(f.VideoBytes) / float64(all))
-		s.BitsAudio = i.Bitrate - s.BitsVideo
+func (s *statSum) add(i *proxy.Info) {
+	s.time = max(s.time, time.Since(i.Since).Milliseconds())
+	s.active = s.active || i.Silent < stillAfter
+	if i.Action == play {
+		s.bitsOut += i.Bitrate
+		s.bytesOut += i.BytesOut
+		return
 	}
-	m := &statMeta{}
+	s.publisher, s.bitsIn, s.bytesIn = i, i.Bitrate, i.BytesIn
+	if all := i.Facts.VideoBytes + i.Facts.AudioBytes; all > 0 {
+		s.bitsVideo = int64(float64(i.Bitrate) * float64(i.Facts.VideoBytes) / float64(all))
+		s.bitsAudio = i.Bitrate - s.bitsVideo
+	}
+}
+
+// statClient is one client.
+func statClient(b []byte, i *proxy.Info) []byte {
+	b = xmlOpen(b, "client")
+	b = strconv.AppendUint(xmlOpen(b, "id"), clientID(i.ID), 10)
+	b = xmlText(xmlClose(b, "id"), "address", i.Client.Addr().String())
+	b = xmlInt(b, "time", time.Since(i.Since).Milliseconds())
+	b = xmlText(b, "flashver", i.Encoder)
+	b = xmlInt(b, "dropped", i.Dropped)
+	b = xmlInt(b, "avsync", i.Facts.Sync.Milliseconds())
+	b = xmlInt(b, "timestamp", int64(i.Facts.Time))
+	b = xmlIf(b, "publishing", i.Action != play)
+	b = xmlIf(b, "active", i.Silent < stillAfter)
+	return xmlClose(b, "client")
+}
+
+// statMeta is what the stream is, as far as its publisher has told.
+func statMeta(b []byte, i *proxy.Info) []byte {
+	f := &i.Facts
+	b = xmlOpen(b, "meta")
 	if f.VideoCodec != 0 {
-		m.Video = &statVideo{Width: f.Width, Height: f.Height, Rate: int(f.FrameRate), Codec: strings.ReplaceAll(f.Video(), ".", ""),
-			Profile: profileNames[f.Profile], Compat: f.Compat}
-		if f.Level > 0 {
-			m.Video.Level = fmt.Sprintf("%d.%d", f.Level/10, f.Level%10)
+		b = xmlInt(xmlOpen(b, "video"), "width", int64(f.Width))
+		b = xmlInt(b, "height", int64(f.Height))
+		b = xmlInt(b, "frame_rate", int64(f.FrameRate))
+		b = xmlText(b, "codec", strings.ReplaceAll(f.Video(), ".", ""))
+		if name := profileNames[f.Profile]; name != "" {
+			b = xmlText(b, "profile", name)
 		}
+		b = xmlInt(b, "compat", int64(f.Compat))
+		if f.Level > 0 {
+			b = xmlText(b, "level", levelText(f.Level))
+		}
+		b = xmlClose(b, "video")
 	}
 	if f.AudioCodec != 0 {
-		m.Audio = &statAudio{Codec: f.Audio(), Profile: aacNames[f.AACType], Channels: f.Channels, Rate: f.SampleRate}
+		b = xmlText(xmlOpen(b, "audio"), "codec", f.Audio())
+		if name := aacNames[f.AACType]; name != "" {
+			b = xmlText(b, "profile", name)
+		}
+		b = xmlNotZero(b, "channels", f.Channels)
+		b = xmlNotZero(b, "sample_rate", f.SampleRate)
+		b = xmlClose(b, "audio")
 	}
-	s.Meta = m
+	return xmlClose(b, "meta")
 }
 
 // aacNames are nginx-rtmp's, by AAC's audio object type.
@@ -228,7 +238,7 @@ func (a *Admin) drop(w http.ResponseWriter, q *http.Request) {
 // is not given matches all.
 func chosen(i *proxy.Info, what string, arg func(string) string) bool {
 	is := func(key, value string) bool { return arg(key) == "" || arg(key) == value }
-	publishes := i.Action != "play"
+	publishes := i.Action != play
 	return i.App == arg("app") && is("name", statName(i)) && is("addr", i.Client.Addr().String()) && is("clientid", strconv.FormatUint(clientID(i.ID), 10)) &&
 		(what == "client" || publishes == (what == "publisher"))
 }

@@ -2,33 +2,84 @@ package admin
 
 import (
 	"cmp"
-	"fmt"
+	"encoding/json"
 	"net/netip"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"rtmps-edge/proxy"
 )
 
-// state is all of it. The table of streams is read once.
-func (a *Admin) state() State {
-	list := a.cfg.Server.List()
-	return State{Status: a.status(list), Sessions: sessions(list), Origins: a.origins(), Certificates: a.certificates(), Bans: a.bans()}
+// play is the action that is not to publish.
+const play = "play"
+
+// state appends a State in JSON, on one line. The table of streams is read once.
+func (a *Admin) state(p *page) {
+	v := a.view(&p.Work)
+	defer v.done()
+	var c count
+	for _, i := range v.list {
+		c.add(i)
+	}
+	p.json(`{"status":`, a.status(c))
+	p.b = append(p.b, `,"sessions":`...)
+	p.sessions(v, "")
+	p.json(`,"origins":`, a.origins())
+	p.json(`,"certificates":`, a.certificates())
+	p.b = append(p.b, `,"bans":`...)
+	p.bans(a.bans(), "")
+	p.b = append(p.b, '}')
 }
 
-func (a *Admin) status(list []proxy.Info) Status {
+// json appends what is small.
+func (p *page) json(key string, v any) {
+	text, _ := json.Marshal(v) // nothing that is shown fails
+	p.b = append(append(p.b, key...), text...)
+	p.Step()
+}
+
+// sessions appends a list, in the order in which they started. Each begins with
+// line.
+func (p *page) sessions(v *view, line string) {
+	v.sort(&p.Work, byAge)
+	now := time.Now()
+	p.b = append(p.b, '[')
+	for n, i := range v.list {
+		s := session(i, now)
+		p.b = appendSession(append(append(p.b, comma(n)...), line...), &s)
+		p.Step()
+	}
+	p.b = append(append(p.b, line...), ']')
+}
+
+// bans appends a list, likewise. After a flood there are very many.
+func (p *page) bans(list []Ban, line string) {
+	p.b = append(p.b, '[')
+	for n := range list {
+		p.b = appendBan(append(append(p.b, comma(n)...), line...), &list[n])
+		p.Step()
+	}
+	p.b = append(append(p.b, line...), ']')
+}
+
+// count is how many streams there are of each kind.
+type count struct{ publishers, players int }
+
+func (c *count) add(i *proxy.Info) {
+	if i.Action == play {
+		c.players++
+	} else {
+		c.publishers++
+	}
+}
+
+func (a *Admin) status(c count) Status {
 	reasons := a.notReady()
 	s := Status{Version: a.cfg.Version.Version, Commit: a.cfg.Version.Commit, Started: a.started, Seconds: seconds(time.Since(a.started)),
-		Ready: len(reasons) == 0, Reasons: reasons, Draining: a.cfg.Server.Draining(), Connections: a.cfg.Server.Sessions(), Refused: a.hub.counts()}
+		Ready: len(reasons) == 0, Reasons: reasons, Draining: a.cfg.Server.Draining(), Connections: a.cfg.Server.Sessions(),
+		Publishers: c.publishers, Players: c.players, Refused: a.hub.counts()}
 	s.BytesIn, s.BytesOut = a.cfg.Server.Bytes()
-	for _, i := range list {
-		if i.Action == "play" {
-			s.Players++
-		} else {
-			s.Publishers++
-		}
-	}
 	return s
 }
 
@@ -38,19 +89,6 @@ func address(a netip.AddrPort) string {
 		return ""
 	}
 	return a.String()
-}
-
-// sessions are in the order in which they started.
-func sessions(list []proxy.Info) []Session {
-	slices.SortFunc(list, func(a, b proxy.Info) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
-	})
-	out := make([]Session, len(list))
-	now := time.Now()
-	for i := range list {
-		out[i] = session(&list[i], now)
-	}
-	return out
 }
 
 func session(i *proxy.Info, now time.Time) Session {
@@ -87,7 +125,12 @@ func profileOf(profile, level uint8) string {
 	if profile == 0 {
 		return ""
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %d.%d", profileNames[profile], level/10, level%10))
+	return strings.TrimSpace(profileNames[profile] + " " + levelText(level))
+}
+
+// levelText is H.264's level as it is written: 31 is 3.1.
+func levelText(level uint8) string {
+	return strconv.Itoa(int(level/10)) + "." + strconv.Itoa(int(level%10))
 }
 
 func (a *Admin) origins() []Origin {

@@ -15,7 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
+	"rtmps-edge/internal/polite"
 	"rtmps-edge/proxy"
 )
 
@@ -77,7 +79,7 @@ func New(v Version) *Metrics {
 	m.authz = prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "authz_seconds", Buckets: seconds,
 		Help: "How long authorizers took to answer, by authorizer and result (granted, denied, unknown, failed)."}, []string{"authorizer", "result"})
 	m.registry.MustRegister(m.accepted, m.refused, m.ends, m.handshakes, m.handshake, m.setup, m.authz, m.dial, m.banned, m.reloads, m.reloaded, m.notify,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info(v))
+		collectors.NewGoCollector(), later{collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}, info(v))
 	m.reloaded.Set(1)
 	m.expect()
 	return m
@@ -136,9 +138,26 @@ func info(v Version) prometheus.Collector {
 	return g
 }
 
+// later collects after streams have had their turn: reading what the kernel knows
+// of the process takes as long as a slice of polite work.
+type later struct{ prometheus.Collector }
+
+// Collect implements prometheus.Collector.
+func (l later) Collect(c chan<- prometheus.Metric) {
+	polite.Rest()
+	l.Collector.Collect(c)
+}
+
+// gather collects, and lets streams have their turn before all is written.
+func (m *Metrics) gather() ([]*dto.MetricFamily, error) {
+	list, err := m.registry.Gather()
+	polite.Rest()
+	return list, err
+}
+
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout})
+	return promhttp.HandlerFor(prometheus.GathererFunc(m.gather), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout})
 }
 
 // Observe implements proxy.Observer.

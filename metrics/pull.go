@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rtmps-edge/internal/polite"
 	"rtmps-edge/proxy"
 )
 
@@ -93,13 +94,15 @@ func (p *puller) streams(g gauges) {
 			all[by{action, o.Name}] = 0
 		}
 	}
-	for _, i := range p.Server.List() {
+	var w polite.Work
+	p.Server.Each(func(i *proxy.Info) {
 		k := by{string(i.Action), i.Origin}
 		all[k]++
 		if i.Silent >= silent {
 			still[k]++
 		}
-	}
+		w.Step()
+	})
 	for k, n := range all {
 		g.set(sessions, float64(n), k.action, k.origin)
 		g.set(stalled, float64(still[k]), k.action, k.origin)
