@@ -50,7 +50,15 @@ func (p *page) sessions(v *view, line string) {
 		p.b = appendSession(append(append(p.b, comma(n)...), line...), &s)
 		p.Step()
 	}
-	p.b = append(append(p.b, line...), ']')
+	p.end(len(v.list), line)
+}
+
+// end ends a list of n.
+func (p *page) end(n int, line string) {
+	if n > 0 {
+		p.b = append(p.b, line...)
+	}
+	p.b = append(p.b, ']')
 }
 
 // bans appends a list, likewise. After a flood there are very many.
@@ -60,7 +68,7 @@ func (p *page) bans(list []Ban, line string) {
 		p.b = appendBan(append(append(p.b, comma(n)...), line...), &list[n])
 		p.Step()
 	}
-	p.b = append(append(p.b, line...), ']')
+	p.end(len(list), line)
 }
 
 // count is how many streams there are of each kind.

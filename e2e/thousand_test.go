@@ -32,7 +32,7 @@ func TestLooksAtAThousandStreams(t *testing.T) {
 			n, _ := strconv.Atoi(first)
 			return n
 		},
-		"api/v1/sessions": func(text string) int { return different(text, `"id": "`) },
+		"api/v1/sessions": func(text string) int { return different(text, `{"id":"`) },
 		"stat":            func(text string) int { return strings.Count(text, "<stream>") },
 		"api/v1/status": func(text string) int {
 			var s struct{ Publishers int }
