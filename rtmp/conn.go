@@ -330,6 +330,17 @@ func (c *Conn) send(messages ...message) error {
 	return c.w.flush()
 }
 
+// sendLast is send for the last words: the caller ends the writing direction at
+// once, and the end leaves with them, in the same packet. Else they would leave
+// late.
+func (c *Conn) sendLast(messages ...message) error {
+	c.w.mu.Lock()
+	defer c.w.unlock()
+	c.w.last = true
+	c.gather(messages)
+	return c.w.flush()
+}
+
 // queue leaves messages to the next send or flush. Clients ask for several
 // things at once, and hear the answers at once.
 func (c *Conn) queue(messages ...message) error {

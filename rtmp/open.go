@@ -211,7 +211,8 @@ func refused(r call) error {
 	return &StatusError{Code: code, Description: description}
 }
 
-// Finish tells an origin that the stream is over. The caller closes.
+// Finish tells an origin that the stream is over. The caller ends the writing
+// direction at once: what was said may wait for that.
 func (c *Conn) Finish() error {
 	c.w.mu.Lock()
 	whole := c.w.left == 0
@@ -220,12 +221,13 @@ func (c *Conn) Finish() error {
 		return errors.New("rtmp: the stream ends within a message")
 	}
 	if c.action == Play {
-		return c.send(command("deleteStream", 0, nil, float64(c.msid)))
+		return c.sendLast(command("deleteStream", 0, nil, float64(c.msid)))
 	}
-	return c.send(command("FCUnpublish", 0, nil, c.name.Reveal()), command("deleteStream", 0, nil, float64(c.msid)))
+	return c.sendLast(command("FCUnpublish", 0, nil, c.name.Reveal()), command("deleteStream", 0, nil, float64(c.msid)))
 }
 
-// End tells a client that its stream is over, and with e why.
+// End tells a client that its stream is over, and with e why. The caller ends the
+// writing direction at once: what was said may wait for that.
 func (c *Conn) End(e *StatusError) error {
 	c.w.mu.Lock()
 	whole := c.w.left == 0
@@ -235,11 +237,11 @@ func (c *Conn) End(e *StatusError) error {
 	}
 	switch {
 	case e != nil:
-		return c.send(onStatus("error", e.Code, e.Description))
+		return c.sendLast(onStatus("error", e.Code, e.Description))
 	case c.action == Play:
-		return c.send(onStatus("status", "NetStream.Play.Stop", "The stream has ended."), userEvent(eventStreamEOF, c.msid))
+		return c.sendLast(onStatus("status", "NetStream.Play.Stop", "The stream has ended."), userEvent(eventStreamEOF, c.msid))
 	}
-	return c.send(onStatus("status", "NetStream.Unpublish.Success", "The stream is no longer published."))
+	return c.sendLast(onStatus("status", "NetStream.Unpublish.Success", "The stream is no longer published."))
 }
 
 // Release gives the buffers back. No other method may be called after it.

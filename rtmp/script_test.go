@@ -21,6 +21,7 @@ type script struct {
 	io.Reader
 	out    bytes.Buffer
 	writes int
+	held   bool // the last write said that more follows
 }
 
 func (s *script) Write(p []byte) (int, error) {
@@ -29,8 +30,9 @@ func (s *script) Write(p []byte) (int, error) {
 }
 
 // WriteBufs makes a script a peer that takes many slices at once.
-func (s *script) WriteBufs(bufs [][]byte, _ bool) error {
+func (s *script) WriteBufs(bufs [][]byte, more bool) error {
 	s.writes++
+	s.held = more
 	for _, p := range bufs {
 		s.out.Write(p)
 	}

@@ -47,6 +47,7 @@ type writer struct {
 	chunk uint32
 	s     *scratch
 	err   error
+	last  bool // what is gathered are the last words
 
 	// The message in progress.
 	left      uint32 // payload still to come
@@ -172,7 +173,7 @@ func (w *writer) writeOut(s *scratch) error {
 	defer w.blocked.Add(1)
 	w.sent.Add(n)
 	if w.wb != nil {
-		return w.wb.WriteBufs(s.out, w.left > 0)
+		return w.wb.WriteBufs(s.out, w.left > 0 || w.last)
 	}
 	b := net.Buffers(s.out)
 	_, err := b.WriteTo(w.rw)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -196,8 +195,8 @@ func (b *broken) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *broken) WriteBufs(bufs *net.Buffers) error {
-	_, err := b.Write(slices.Concat(*bufs...))
+func (b *broken) WriteBufs(bufs [][]byte, _ bool) error {
+	_, err := b.Write(slices.Concat(bufs...))
 	return err
 }
 
@@ -233,4 +232,22 @@ func TestEncodeIsWhatIsSent(t *testing.T) {
 		t.Errorf("% x\nand not % x", got, out.out.Bytes())
 	}
 	out.heard(t, false)
+}
+
+// The end leaves with the last words, and nothing else waits for what follows it.
+func TestLastWordsWaitForTheEnd(t *testing.T) {
+	for name, say := range map[string]func(*Conn) error{
+		"to the origin": (*Conn).Finish,
+		"to the client": func(c *Conn) error { return c.End(nil) },
+	} {
+		out := &script{}
+		c := newConn(out, Limits{})
+		if err := c.send(command("before", 0)); err != nil || out.held {
+			t.Errorf("%s: what is not the last waits: %v, %v", name, out.held, err)
+		}
+		if err := say(c); err != nil || !out.held {
+			t.Errorf("%s: the last words leave alone: %v, %v", name, out.held, err)
+		}
+		out.heard(t, false)
+	}
 }
