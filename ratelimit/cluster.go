@@ -125,6 +125,7 @@ type Cluster struct {
 	last   uint64                     // number of the newest lease
 	epoch  uint64                     // number of the newest membership
 	lifted map[peer]bool              // bans that were lifted while Redis was gone
+	owed   []op                       // what was given back meanwhile: at most maxOps
 	kicks  map[string][]chan struct{} // who waits to hear that a session was ended
 
 	stop  context.CancelFunc
@@ -295,60 +296,97 @@ var (
 type op struct {
 	add  func(context.Context, redis.Pipeliner) redis.Cmder
 	done func(redis.Cmder) // with the answer; may be nil
+	// owed says that the next membership tells it if this one does not. To tell
+	// it twice, and late, must do no harm.
+	owed bool
 }
 
 // opQueue holds ops until they are sent, many at once.
 type opQueue struct {
-	mu   sync.Mutex
-	ops  []op
-	left int           // ops, and those being sent
-	more chan struct{} // has one when ops is not empty
+	mu     sync.Mutex
+	ops    []op
+	flying []op // are being sent
+	closed bool
+	more   chan struct{} // has one when ops is not empty
 }
 
-// add queues ops, and reports whether there are not too many.
-func (q *opQueue) add(ops []op) bool {
+// add queues ops, unless the queue is closed, and reports whether there are not
+// too many.
+func (q *opQueue) add(ops []op) (added, fit bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.closed {
+		return false, true
+	}
 	q.ops = append(q.ops, ops...)
-	q.left += len(ops)
-	return len(q.ops) <= maxOps
+	return true, len(q.ops) <= maxOps
 }
 
-// take returns what is queued; sent must be called with its number.
+// take returns what is queued; sent must be called when it is sent.
 func (q *opQueue) take() []op {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	ops := q.ops
-	q.ops = nil
-	return ops
+	q.flying, q.ops = q.ops, nil
+	return q.flying
 }
 
-func (q *opQueue) sent(n int) {
+func (q *opQueue) sent() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.left -= n
+	q.flying = nil
 }
 
 func (q *opQueue) busy() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.left > 0
+	return len(q.ops)+len(q.flying) > 0
 }
 
-// tell queues ops. Without a membership they are forgotten: the next begins
-// with telling everything.
+// close returns what was not sent, or perhaps not. Nothing is added any more.
+func (q *opQueue) close() (waiting, flying []op) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting, flying = q.ops, q.flying
+	q.ops, q.flying, q.closed = nil, nil, true
+	return waiting, flying
+}
+
+// tell queues ops. Without a membership all but what is owed is forgotten: the
+// next begins with telling everything.
 func (c *Cluster) tell(ops ...op) {
-	m := c.current.Load()
-	if m == nil {
-		return
+	m, added, fit := (*membership)(nil), false, false
+	for !added {
+		if m = c.current.Load(); m == nil {
+			if c.owe(ops) {
+				return
+			}
+			continue // one has begun
+		}
+		added, fit = m.queue.add(ops) // not if it has just ended
 	}
-	if !m.queue.add(ops) {
+	if !fit {
 		c.fail(m, errBehind)
 	}
 	select {
 	case m.queue.more <- struct{}{}:
 	default:
 	}
+}
+
+// owe keeps what is owed of ops for the next membership, unless that has begun.
+// What is too much expires in Redis by itself.
+func (c *Cluster) owe(ops []op) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current.Load() != nil {
+		return false
+	}
+	for _, o := range ops {
+		if o.owed && len(c.owed) < maxOps {
+			c.owed = append(c.owed, o)
+		}
+	}
+	return true
 }
 
 // catchUp waits until what was given back before is, so that it does not stand
@@ -383,7 +421,7 @@ func (c *Cluster) flush(m *membership) {
 			c.fail(m, err)
 			return
 		}
-		m.queue.sent(len(ops))
+		m.queue.sent()
 	}
 }
 

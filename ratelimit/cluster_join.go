@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,11 +74,12 @@ func (c *Cluster) listen(m *membership) error {
 
 // serve keeps a membership until it fails or ctx is done.
 func (c *Cluster) serve(ctx context.Context, m *membership) {
-	told := c.begin(m)
+	told, owed := c.begin(m)
 	m.wg.Go(func() { c.hear(m) })
 	m.wg.Go(func() { c.flush(m) })
-	if err := c.settle(m, told); err != nil {
+	if err := c.settle(m, told, owed); err != nil {
 		c.fail(m, err)
+		c.owe(owed)
 	} else if c.current.Load() == m {
 		c.report(stateUp, nil)
 	}
@@ -87,30 +89,40 @@ func (c *Cluster) serve(ctx context.Context, m *membership) {
 	m.cancel()
 	_ = m.events.Close()
 	m.wg.Wait()
+	waiting, flying := m.queue.close()
+	c.owe(flying)
 	if ctx.Err() != nil {
-		c.leave(m)
+		c.leave(m, waiting)
 		return
 	}
+	c.owe(waiting)
 	c.former = append(c.former, m.id)
 	c.former = c.former[max(0, len(c.former)-maxFormer):]
 }
 
-// begin puts m in force, and returns the leases that it has to tell of.
-func (c *Cluster) begin(m *membership) []*held {
+// begin puts m in force, and returns the leases that it has to tell of, and what
+// it owes to the memberships before.
+func (c *Cluster) begin(m *membership) (all []*held, owed []op) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current.Store(m)
-	all := make([]*held, 0, len(c.leases))
+	all = make([]*held, 0, len(c.leases))
 	for _, h := range c.leases {
-		h.epoch, h.told = m.epoch, m.since
+		h.join(m)
 		all = append(all, h)
 	}
-	return all
+	owed, c.owed = c.owed, nil
+	return all, owed
 }
 
 // settle tells of all leases and bans, and then gives up the memberships before.
-func (c *Cluster) settle(m *membership, leases []*held) error {
+// Each lease is moved out of them, so that it counts once; what was given back
+// comes after that, for a name may have been taken again on this edge.
+func (c *Cluster) settle(m *membership, leases []*held, owed []op) error {
 	if err := c.send(m.ctx, c.registrations(m, leases)); err != nil {
+		return err
+	}
+	if err := c.send(m.ctx, owed); err != nil {
 		return err
 	}
 	if err := c.syncBans(m); err != nil {
@@ -120,6 +132,11 @@ func (c *Cluster) settle(m *membership, leases []*held) error {
 		return err
 	}
 	c.former = nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range leases {
+		h.former = nil
+	}
 	return nil
 }
 
@@ -135,11 +152,14 @@ func (c *Cluster) farewells(edges []string) []op {
 	return ops
 }
 
-// leave lets the others have what this edge held.
-func (c *Cluster) leave(m *membership) {
+// leave tells what waits to be told, and lets the others have what this edge held.
+func (c *Cluster) leave(m *membership, waiting []op) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
 	defer cancel()
-	_ = c.send(ctx, append(m.queue.take(), c.farewells(append(c.former, m.id))...)) // or it expires
+	c.mu.Lock()
+	owed := c.owed
+	c.mu.Unlock()
+	_ = c.send(ctx, slices.Concat(owed, waiting, c.farewells(append(c.former, m.id)))) // or it expires
 }
 
 // tick tells that this edge lives, and what it wants, until the membership ends.

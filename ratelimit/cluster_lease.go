@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // handover is how long a publisher waits for another edge to end the stream
@@ -31,12 +31,13 @@ type held struct {
 
 	// Guarded by Cluster.mu.
 	epoch  uint64    // of the membership that it was told in, or may have been
+	former []uint64  // those before, which may still be believed
 	told   time.Time // when it was told last
 	humble bool      // does not win a name by itself
 	asking int       // who wait for answer
 }
 
-// lease is the id of h in its membership.
+// lease is the id of h in a membership.
 func (c *Cluster) lease(h *held, epoch uint64) string {
 	return c.edge(epoch) + "." + strconv.FormatUint(h.n, 36)
 }
@@ -56,15 +57,42 @@ func (c *Cluster) add(h *held) *membership {
 	return m
 }
 
-// forget drops h, and returns the membership that it has to be taken back in.
-func (c *Cluster) forget(h *held) *membership {
+// forget drops h.
+func (c *Cluster) forget(h *held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.leases, h.n)
-	if m := c.current.Load(); m != nil && m.epoch == h.epoch {
-		return m
+}
+
+// join makes it a lease of m, which will tell of it. It needs Cluster.mu.
+func (h *held) join(m *membership) {
+	if h.epoch > 0 {
+		h.former = append(h.former, h.epoch)
+		h.former = h.former[max(0, len(h.former)-maxFormer):]
 	}
-	return nil
+	h.epoch, h.told = m.epoch, m.since
+}
+
+// formerLeases are the ids of h in memberships before this one.
+func (c *Cluster) formerLeases(h *held) (leases []any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, epoch := range h.former {
+		leases = append(leases, c.lease(h, epoch))
+	}
+	return leases
+}
+
+// allLeases are the ids under which Redis may know h.
+func (c *Cluster) allLeases(h *held) (leases []any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, epoch := range slices.Concat(h.former, []uint64{h.epoch}) {
+		if epoch > 0 {
+			leases = append(leases, c.lease(h, epoch))
+		}
+	}
+	return leases
 }
 
 // admit counts a connection among those of all edges. Without Redis it is
@@ -91,8 +119,12 @@ func (c *Cluster) admit(addr netip.Addr, lim AdmissionLimits) (*held, error) {
 // refuse forgets what was not admitted in m. If it was told all the same, by a
 // membership that began meanwhile, it is taken back.
 func (c *Cluster) refuse(m *membership, h *held) {
-	if now := c.forget(h); now != nil && now != m {
-		c.takeBack(now, h)
+	c.forget(h)
+	c.mu.Lock()
+	told := h.epoch != m.epoch
+	c.mu.Unlock()
+	if told {
+		c.takeBack(h)
 	}
 }
 
@@ -101,23 +133,34 @@ func (c *Cluster) release(h *held) {
 	if c == nil || h == nil {
 		return
 	}
-	if m := c.forget(h); m != nil {
-		c.takeBack(m, h)
+	c.forget(h)
+	c.takeBack(h)
+}
+
+// takeBack gives back what h has, in whatever membership it was told of: now, or
+// when Redis is back.
+func (c *Cluster) takeBack(h *held) {
+	var ops []op
+	for _, lease := range c.allLeases(h) {
+		if h.stream {
+			ops = append(ops, evaluation(releaseScript, nil, lease, h.peer, h.subject, h.name))
+			continue
+		}
+		ops = append(ops, command("SREM", prefix+"conns:"+edgeOf(lease.(string)), lease))
+		if h.peer != "" {
+			ops = append(ops, command("SREM", prefix+"conn:"+h.peer, lease))
+		}
+	}
+	for i := range ops {
+		ops[i].owed = true
+	}
+	if len(ops) > 0 {
+		c.tell(ops...)
 	}
 }
 
-func (c *Cluster) takeBack(m *membership, h *held) {
-	lease := c.lease(h, m.epoch)
-	if h.stream {
-		c.tell(evaluation(releaseScript, nil, lease, h.peer, h.subject, h.name))
-		return
-	}
-	ops := []op{command("SREM", prefix+"conns:"+m.id, lease)}
-	if h.peer != "" {
-		ops = append(ops, command("SREM", prefix+"conn:"+h.peer, lease))
-	}
-	c.tell(ops...)
-}
+// edgeOf is the edge of a lease, in its membership.
+func edgeOf(lease string) string { return lease[:strings.LastIndexByte(lease, '.')] }
 
 // take counts a stream among those of all edges, and takes its name. Without
 // Redis it is admitted.
@@ -181,30 +224,29 @@ func (c *Cluster) registrations(m *membership, leases []*held) []op {
 			ops = append(ops, c.registration(m, h, func(answer string) { c.registered(m, h, answer) }))
 			continue
 		}
-		lease := c.lease(h, m.epoch)
-		if h.peer != "" {
-			ops = append(ops, command("SADD", prefix+"conn:"+h.peer, lease), command("PEXPIRE", prefix+"conn:"+h.peer, keyTTLms))
-		}
-		last := command("SADD", prefix+"conns:"+m.id, lease)
-		last.done = func(redis.Cmder) { c.outlived(m, h) }
-		ops = append(ops, last)
+		args := append([]any{m.id, c.lease(h, m.epoch), h.peer, edgeTTL.Milliseconds()}, c.formerLeases(h)...)
+		ops = append(ops, evaluation(connectedScript, func(answer string) {
+			if !c.outlived(h) && answer == answerGone {
+				c.fail(m, errLapsed)
+			}
+		}, args...))
 	}
 	return ops
 }
 
 func (c *Cluster) registration(m *membership, h *held, done func(answer string)) op {
-	return evaluation(registerScript, done, m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name,
-		h.since, h.request.Rule, addressText(h.request.Addr), c.isHumble(h))
+	args := []any{m.id, c.lease(h, m.epoch), h.peer, h.subject, h.name, h.since, h.request.Rule, addressText(h.request.Addr), c.isHumble(h)}
+	return evaluation(registerScript, done, append(args, c.formerLeases(h)...)...)
 }
 
 // outlived reports whether h was given back while it was being told of, and takes
 // it back again: what came last may have been the telling.
-func (c *Cluster) outlived(m *membership, h *held) bool {
+func (c *Cluster) outlived(h *held) bool {
 	c.mu.Lock()
 	gone := c.leases[h.n] == nil
 	c.mu.Unlock()
 	if gone {
-		c.takeBack(m, h)
+		c.takeBack(h)
 	}
 	return gone
 }

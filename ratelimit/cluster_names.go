@@ -107,7 +107,7 @@ func (c *Cluster) answered(e event) {
 
 // registered is called with the answer to a registration.
 func (c *Cluster) registered(m *membership, h *held, answer string) {
-	if c.outlived(m, h) {
+	if c.outlived(h) {
 		return
 	}
 	switch answer {
@@ -153,7 +153,7 @@ func (c *Cluster) insist(m *membership, h *held) bool {
 		return false
 	}
 	if answer == answerHeld {
-		return !c.outlived(m, h)
+		return !c.outlived(h)
 	}
 	c.registered(m, h, answer)
 	return false

@@ -41,10 +41,15 @@ const (
 // it bounds what edges that died leave behind. refreshEvery is well within it.
 const keyTTLms = "900000"
 
+// someLeases is how many leases of a set that nobody counts are looked at when one
+// is added: more than one, so that those of dead edges become fewer.
+const someLeases = "3"
+
 // prelude is before each script. KEYS[1] is the prefix.
 var prelude = `
 local P = KEYS[1]
 local TTL = ` + keyTTLms + `
+local SOME = ` + someLeases + `
 local WAITS = ` + strconv.FormatInt(waits.Microseconds(), 10) + `
 local known = {}
 local function living(edge)
@@ -73,9 +78,22 @@ local function count(key, this, holder)
 end
 -- Whether a lease that asked for a name is waiting for it still.
 local function waiting(lease, at) return lease and alive(lease) and now() - tonumber(at) < WAITS end
-local function put(key, lease)
+-- Adds a lease to a set. Where nobody counts, nobody finds those of edges that are
+-- gone: some are looked for here, so that a busy set does not keep them for ever.
+local function put(key, lease, counted)
+  if not counted then
+    for _, other in ipairs(redis.call('SRANDMEMBER', key, SOME)) do
+      if not alive(other) then redis.call('SREM', key, other) end
+    end
+  end
   redis.call('SADD', key, lease)
   redis.call('PEXPIRE', key, TTL)
+end
+-- Moves a lease into a set, from what it was called in memberships before, which
+-- are the arguments from first on: at no time it counts twice, or not at all.
+local function move(key, lease, first)
+  put(key, lease, false)
+  for i = first, #ARGV do redis.call('SREM', key, ARGV[i]) end
 end
 local function event(e) redis.call('PUBLISH', P..'events', cjson.encode(e)) end
 -- One event out of a bucket of size events: GCRA, as bucket.charge.
@@ -98,7 +116,7 @@ type lua struct {
 
 func script(body string) lua { return lua{redis.NewScript(prelude + body), prelude + body} }
 
-var scripts = []lua{beatScript, admitScript, streamScript, registerScript, releaseScript, wantedScript, failScript, bitsScript}
+var scripts = []lua{beatScript, admitScript, connectedScript, streamScript, registerScript, releaseScript, wantedScript, failScript, bitsScript}
 
 // edge, milliseconds
 var beatScript = script(`
@@ -127,9 +145,21 @@ if total > 0 then
   end
   if n >= total then return 'connections' end
 end
-if peer ~= '' then put(P..'conn:'..peer, lease) end
+if peer ~= '' then put(P..'conn:'..peer, lease, perPeer > 0) end
 redis.call('SADD', P..'conns:'..edge, lease)
 redis.call('PEXPIRE', P..'conns:'..edge, ms)
+return 'ok'`)
+
+// edge, lease, peer, ms, and the lease in memberships before
+//
+// Tells of a connection that was admitted without asking, or long ago.
+var connectedScript = script(`
+local edge, lease, peer, ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if not speaks(edge) then return 'gone' end
+if peer ~= '' then move(P..'conn:'..peer, lease, 5) end
+redis.call('SADD', P..'conns:'..edge, lease)
+redis.call('PEXPIRE', P..'conns:'..edge, ms)
+for i = 5, #ARGV do redis.call('SREM', P..'conns:'..string.match(ARGV[i], '^(.+)%.'), ARGV[i]) end
 return 'ok'`)
 
 // edge, lease, peer, subject, name, limit per peer, per subject, since, rule, address
@@ -158,11 +188,12 @@ elseif name ~= '' then
   redis.call('HSET', key, 'lease', lease, 'since', since, 'address', address)
   redis.call('PEXPIRE', key, TTL)
 end
-if peer ~= '' then put(P..'stream:'..peer, lease) end
-if subject ~= '' then put(P..'subject:'..subject, lease) end
+if peer ~= '' then put(P..'stream:'..peer, lease, perPeer > 0) end
+if subject ~= '' then put(P..'subject:'..subject, lease, perSubject > 0) end
 return holder and 'held' or 'ok'`)
 
-// edge, lease, peer, subject, name, since, rule, address, humble
+// edge, lease, peer, subject, name, since, rule, address, humble, and the lease in
+// memberships before
 //
 // Tells of a stream that was admitted without asking, or long ago. Of two
 // publishers of one name the rule says who stays: the first, or, where the
@@ -174,8 +205,8 @@ var registerScript = script(`
 local edge, lease, peer, subject, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local since, rule, address, humble = ARGV[6], ARGV[7], ARGV[8], ARGV[9] == '1'
 if not speaks(edge) then return 'gone' end
-if peer ~= '' then put(P..'stream:'..peer, lease) end
-if subject ~= '' then put(P..'subject:'..subject, lease) end
+if peer ~= '' then move(P..'stream:'..peer, lease, 10) end
+if subject ~= '' then move(P..'subject:'..subject, lease, 10) end
 if name == '' then return 'ok' end
 local key = P..'name:'..name
 local h = redis.call('HMGET', key, 'lease', 'since', 'address', 'next', 'nextat', 'nextsince', 'nextaddress')
@@ -249,8 +280,10 @@ for i = 3, #ARGV, 2 do
   local h = redis.call('HGETALL', key)
   for j = 1, #h, 2 do
     local want, at = string.match(h[j + 1], '^(%d+) (%d+)$')
-    if h[j] ~= edge and t - tonumber(at) < ms then table.insert(others, want)
-    elseif h[j] ~= edge then redis.call('HDEL', key, h[j]) end
+    if together(h[j], edge) then
+      if h[j] ~= edge then redis.call('HDEL', key, h[j]) end -- of a membership before
+    elseif t - tonumber(at) < ms then table.insert(others, want)
+    else redis.call('HDEL', key, h[j]) end
   end
   table.insert(out, table.concat(others, ' '))
 end

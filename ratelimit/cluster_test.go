@@ -635,21 +635,28 @@ func (g *gateway) carry(to, from net.Conn) {
 		stalled := g.stalled
 		g.mu.Unlock()
 		<-stalled
+		g.mu.Lock()
+		lost := g.isCut
+		g.mu.Unlock()
+		if lost {
+			return
+		}
 		if _, e := to.Write(b[:n]); err != nil || e != nil {
 			return
 		}
 	}
 }
 
+// cut ends all connections. What is held back is lost.
 func (g *gateway) cut() {
-	g.flow()
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.isCut = true
 	for c := range g.conns {
 		_ = c.Close()
 	}
 	clear(g.conns)
+	g.mu.Unlock()
+	g.flow()
 }
 
 func (g *gateway) open() {
