@@ -110,6 +110,7 @@ type Cluster struct {
 	patience time.Duration
 	handover time.Duration
 	base     string // names this process
+	born     time.Time
 	local    *Limiter
 
 	// former are the memberships that have ended and are not given up yet, by
@@ -173,7 +174,7 @@ func newCluster(config ClusterConfig, local *Limiter) (*Cluster, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	return &Cluster{config: config, client: client, patience: patience, handover: handover, base: hex.EncodeToString(id[:]), local: local,
+	return &Cluster{config: config, client: client, patience: patience, handover: handover, base: hex.EncodeToString(id[:]), born: time.Now(), local: local,
 		leases: map[uint64]*held{}, lifted: map[peer]bool{}, kicks: map[string][]chan struct{}{}}, nil
 }
 

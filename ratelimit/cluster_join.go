@@ -235,13 +235,14 @@ type event struct {
 	By      string `json:"by,omitempty"`
 	Rule    string `json:"rule,omitempty"`
 	Address string `json:"address,omitempty"`
+	At      int64  `json:"at,omitempty"`  // of the clock of who asked
 	Ban     string `json:"ban,omitempty"` // milliseconds, of a kick
 	Peer    string `json:"peer,omitempty"`
 	Text    string `json:"text,omitempty"`
 }
 
 func (e event) op() op {
-	b, _ := json.Marshal(e) // strings only
+	b, _ := json.Marshal(e) // strings and a number
 	return command("PUBLISH", channel, b)
 }
 
@@ -270,7 +271,11 @@ func (c *Cluster) hear(m *membership) {
 func (c *Cluster) heard(m *membership, e event) {
 	switch e.T {
 	case "ask":
-		c.asked(m, e)
+		c.asked(e)
+	case "sure":
+		c.sure(m, e)
+	case "yes":
+		c.confirmed(m, e)
 	case "keep", "yours", "lost":
 		c.answered(e)
 	case "left":

@@ -65,18 +65,43 @@ func addressOf(s string) netip.Addr {
 	return a
 }
 
-// asked is called when another edge's publisher wants a name of this edge.
-func (c *Cluster) asked(m *membership, e event) {
-	h := c.mine(e.Lease)
-	if h == nil {
+// asked is called when another edge's publisher wants a name of this edge. Redis
+// may have been slow with the question, and a stream must not be ended for
+// somebody who has left since, or was let in without it: so whoever asked is
+// asked in turn.
+func (c *Cluster) asked(e event) {
+	if c.mine(e.Lease) == nil {
 		return // it is being released: that hands the name over
 	}
-	c.tell(evaluation(wantedScript, func(answer string) {
-		if answer == answerOK {
-			// Yield may end a stream, and that may wait for what is sent here.
-			m.wg.Go(func() { c.yield(h, e) })
-		}
-	}, e.By, h.name))
+	c.tell(event{T: "sure", Lease: e.By, By: e.Lease, Rule: e.Rule, Address: e.Address, At: c.clock()}.op())
+}
+
+// sure is called when the owner of a name wants to know whether a lease of this
+// edge still waits for it. One that was told in a membership before does not.
+func (c *Cluster) sure(m *membership, e event) {
+	if h := c.mine(e.Lease); h != nil && c.lease(h, m.epoch) == e.Lease {
+		e.T, e.Lease, e.By = "yes", e.By, e.Lease
+		c.tell(e.op())
+	}
+}
+
+// believed is how long after it was asked for, a yes is believed: as long as a
+// client waits for Redis. Who waits asks again after askEvery.
+func (c *Cluster) believed() int64 {
+	return max(c.config.AdmitTimeout, DefaultAdmitTimeout).Milliseconds()
+}
+
+// clock is the time in milliseconds since this process began with its cluster.
+func (c *Cluster) clock() int64 { return time.Since(c.born).Milliseconds() }
+
+// confirmed is called when who wants a name of this edge has said so again.
+func (c *Cluster) confirmed(m *membership, e event) {
+	h, age := c.mine(e.Lease), c.clock()-e.At
+	if h == nil || age < 0 || age > c.believed() {
+		return
+	}
+	// Yield may end a stream, and that may wait for what is sent here.
+	m.wg.Go(func() { c.yield(h, e) })
 }
 
 // yield ends the stream of h for the publisher that e is from, or lets that one

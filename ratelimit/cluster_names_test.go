@@ -1,6 +1,8 @@
 package ratelimit
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -132,6 +134,139 @@ func TestLateQuestionEndsNobody(t *testing.T) {
 	l.Release()
 	if err := result(t, waits); err != nil {
 		t.Error(err)
+	}
+}
+
+// heardAll waits until an edge has heard what was said before, and answered.
+func heardAll(t *testing.T, m *miniredis.Miniredis, n *node, marker string) {
+	t.Helper()
+	m.Publish(channel, `{"t":"ban","peer":"`+marker+`/32","text":"{\"ms\":60000}"}`)
+	soon(t, "what was said is heard", func() bool { return n.Bans.Banned(ip(marker)) && !n.Cluster.current.Load().queue.busy() })
+}
+
+// A question that Redis executes late, when whoever asked has been let in without
+// it and is gone, ends nobody: not while that edge is away, and not when it is
+// back.
+func TestQuestionExecutedLateEndsNobody(t *testing.T) {
+	m := miniredis.RunT(t)
+	g := newGateway(t, m.Addr())
+	there, away := newNode(t, m.Addr()), impatientNode(t, g.addr, DefaultAdmitTimeout)
+	up(t, there, away)
+	first := newPublisher("192.0.2.1", "live/x", RuleTakeover, true)
+	streams(t, there, first.StreamRequest, StreamLimits{}, "")
+	member := away.Cluster.current.Load()
+	g.stall()
+	second := newPublisher("192.0.2.2", "live/x", RuleTakeover, true)
+	l := streams(t, away, second.StreamRequest, StreamLimits{}, "") // nobody answers, and it goes on alone
+	state(t, away, false)
+	l.Release() // its origin has refused it, for the first is there
+	// What it has asked is executed now, as it was sent.
+	h := l.held
+	late := evaluation(streamScript, nil, member.id, away.Cluster.lease(h, member.epoch), h.peer, h.subject, h.name, 0, 0, h.since, RuleTakeover, "192.0.2.2")
+	other := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	t.Cleanup(func() { _ = other.Close() })
+	pipe := other.Pipeline()
+	cmd := late.add(t.Context(), pipe)
+	_, _ = pipe.Exec(t.Context())
+	if got, err := cmd.(*redis.Cmd).Text(); got != answerHeld || err != nil {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	heardAll(t, m, there, "192.0.2.7")
+	g.flow()
+	state(t, away, true)
+	heardAll(t, m, away, "192.0.2.8")
+	heardAll(t, m, there, "192.0.2.9")
+	if len(first.asked) > 0 {
+		t.Errorf("the first publisher was asked to go: %q", <-first.asked)
+	}
+	// Who waits is heard all the same.
+	if err := result(t, asksUntil(t, away, newPublisher("192.0.2.3", "live/x", RuleTakeover, true), first)); reason(err) != ReasonDuplicate {
+		t.Errorf("got %v", err)
+	}
+}
+
+// asksUntil publishes in the background, until the owner of the name is asked.
+func asksUntil(t *testing.T, n *node, p, owner *publisher) chan error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.Stream(ctx, p.StreamRequest, StreamLimits{})
+		done <- err
+	}()
+	select {
+	case got := <-owner.asked:
+		if got != p.Rule+" "+p.Addr.String() {
+			t.Errorf("the owner was asked %q", got)
+		}
+	case <-time.After(patience):
+		t.Error("the owner was not asked")
+	}
+	cancel()
+	return done
+}
+
+// A yes that comes late, or is none to a question of this process, ends nobody.
+func TestLateYesEndsNobody(t *testing.T) {
+	m, n := cluster(t, 1)
+	first := newPublisher("192.0.2.1", "live/x", RuleTakeover, true)
+	l := streams(t, n[0], first.StreamRequest, StreamLimits{}, "")
+	yes := func(age time.Duration) {
+		text, err := json.Marshal(event{T: "yes", Lease: l.held.leaseOf(n[0]), By: "x.1.1", Rule: RuleTakeover, Address: "192.0.2.2", At: n[0].Cluster.clock() - age.Milliseconds()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Publish(channel, string(text))
+	}
+	yes(-time.Minute)
+	yes(patience + time.Millisecond) // as long as a client waits for Redis, here
+	yes(time.Hour)
+	heardAll(t, m, n[0], "192.0.2.7")
+	if len(first.asked) > 0 {
+		t.Error("the stream would have been ended")
+	}
+	yes(0)
+	select {
+	case <-first.asked:
+	case <-time.After(patience):
+		t.Error("nobody was asked")
+	}
+}
+
+// Only who waits in this membership says that it does.
+func TestWhoSaysYes(t *testing.T) {
+	m, n := cluster(t, 1)
+	c := n[0].Cluster
+	l := streams(t, n[0], newPublisher("192.0.2.1", "live/x", RuleTakeover, true).StreamRequest, StreamLimits{}, "")
+	id := l.held.leaseOf(n[0])
+	other := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	t.Cleanup(func() { _ = other.Close() })
+	heard := other.Subscribe(t.Context(), channel)
+	t.Cleanup(func() { _ = heard.Close() })
+	if _, err := heard.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, lease := range []string{c.lease(l.held, c.current.Load().epoch+1), id + "x", "x" + id, id} {
+		m.Publish(channel, `{"t":"sure","lease":"`+lease+`","by":"`+lease+`","rule":"takeover","at":7}`)
+	}
+	for {
+		got, err := heard.ReceiveTimeout(t.Context(), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e event
+		if err := json.Unmarshal([]byte(got.(*redis.Message).Payload), &e); err != nil {
+			t.Fatal(err)
+		}
+		switch e.T {
+		case "sure":
+			continue
+		case "yes":
+			if (e != event{T: "yes", Lease: id, By: id, Rule: RuleTakeover, At: 7}) {
+				t.Errorf("got %+v", e)
+			}
+			return
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ type lua struct {
 
 func script(body string) lua { return lua{redis.NewScript(prelude + body), prelude + body} }
 
-var scripts = []lua{beatScript, admitScript, connectedScript, streamScript, registerScript, releaseScript, wantedScript, failScript, bitsScript}
+var scripts = []lua{beatScript, admitScript, connectedScript, streamScript, registerScript, releaseScript, failScript, bitsScript}
 
 // edge, milliseconds
 var beatScript = script(`
@@ -253,15 +253,6 @@ if h[1] == lease then
   end
 elseif h[2] == lease then redis.call('HDEL', key, 'next', 'nextat', 'nextsince', 'nextaddress') end
 return 'ok'`)
-
-// lease, name
-//
-// Says whether the lease waits for the name still: the question for it may be
-// heard late, and a stream must not be ended for nobody.
-var wantedScript = script(`
-local h = redis.call('HMGET', P..'name:'..ARGV[2], 'next', 'nextat')
-if h[1] == ARGV[1] and waiting(h[1], h[2]) then return 'ok' end
-return 'lost'`)
 
 // peer, interval in µs, size
 var failScript = script(`

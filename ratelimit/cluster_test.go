@@ -1049,7 +1049,7 @@ func TestNonsenseIsNotHeard(t *testing.T) {
 	for _, text := range []string{"", "{", "null", `{"t":"ask"}`, `{"t":"ask","lease":"` + base + `"}`, `{"t":"ask","lease":"` + base + `.1.zzzzzzzzzzzzzzzz"}`,
 		`{"t":"lost","lease":"` + base + `.1.1"}`, `{"t":"ban","peer":"x","text":"{}"}`, `{"t":"ban","peer":"192.0.2.0/24","text":"{"}`,
 		`{"t":"ban","peer":"192.0.2.7/32","text":"{\"ms\":-5}"}`, `{"t":"ban","peer":"192.0.2.7/32","text":"{\"ms\":9000000000000000}"}`,
-		`{"t":"lift","peer":"x"}`, `{"t":"kick","ban":"x"}`, `{"t":"kicked","lease":"x"}`, `{"t":"unknown"}`} {
+		`{"t":"lift","peer":"x"}`, `{"t":"sure"}`, `{"t":"yes","lease":"` + base + `.1.1"}`, `{"t":"yes","at":"x"}`, `{"t":"kick","ban":"x"}`, `{"t":"kicked","lease":"x"}`, `{"t":"unknown"}`} {
 		m.Publish(channel, text)
 	}
 	n[0].Bans.Add(ip("192.0.2.1"), time.Minute, "")
