@@ -261,6 +261,29 @@ func TestClusterHolds(t *testing.T) {
 	})
 }
 
+// A publisher takes its name over from another edge, when that one has said
+// goodbye to the origin; what it waits for is asked for across a real Redis.
+func TestClusterTakeover(t *testing.T) {
+	t.Parallel()
+	r, origin := startRedis(t, freePort(t)), rtmptest.NewOrigin(t, rtmptest.OriginConfig{})
+	alice := newKey("alice")
+	e := make([]*edge, 2)
+	for i := range e {
+		e[i] = startEdge(t, settings{Origin: origin.Addr(), Redis: r.url(), Limits: clusterLimits, Admin: "127.0.0.1:0",
+			AtOrigin: `health_every = "0"`, AtAuthz: `duplicate = "takeover"`}, alice)
+	}
+	for _, e := range e {
+		e.joined(t, 1)
+	}
+	e[0].mustPublish(t, alice.text)
+	e[1].mustPublish(t, alice.text)
+	e[0].record(t, "the end of the first publisher", map[string]string{"msg": "stream ended", "side": "edge", "reason": "takeover", "subject": "alice"})
+	flowing(t, origin, alice.name)
+	if n := e[1].records(map[string]string{"msg": "stream ended"}); n != 0 {
+		t.Error("the second publisher was ended")
+	}
+}
+
 // The names of an edge that died are free within 15 s, and not at once.
 func TestClusterEdgeDies(t *testing.T) {
 	t.Parallel()

@@ -22,6 +22,7 @@ type settings struct {
 	Origin   string // host:port
 	Publish  string // authorizers as TOML has them; "" = keys
 	Play     string // the same; "" = none
+	AtAuthz  string // more lines of [authz]
 	Limits   string // lines of [limits]
 	TLS      string // lines of [tls]; "" = the files edge.crt and edge.key
 	Address  string // of the listener; "" = a free port on loopback
@@ -60,6 +61,7 @@ servers = ["{{.Origin}}"]
 [authz]
 publish = [{{or .Publish "\"keys\""}}]
 play    = [{{.Play}}]
+{{.AtAuthz}}
 
 [authz.keys]
 file = "keys.toml"
