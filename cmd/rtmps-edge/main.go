@@ -71,7 +71,7 @@ Exit status: 0 well, 1 failed at work, 2 bad use or bad configuration.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &badUse{fmt.Errorf("%w (see %s -h)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), demoCommand(), keyCommand(), userCommand(), probeCommand(), sessionsCommand(), topCommand(), kickCommand(), bansCommand(), drainCommand(), reloadCommand(),
+	root.AddCommand(runCommand(), checkCommand(), demoCommand(), keyCommand(), userCommand(), probeCommand(), statusCommand(), sessionsCommand(), topCommand(), kickCommand(), bansCommand(), drainCommand(), reloadCommand(),
 		signCommand(), verifyCommand(), versionCommand())
 	complete(root)
 	return root
