@@ -5,9 +5,13 @@
 # make build   the program, ./rtmps-edge
 # make man     its man pages, in dist/man
 # make deb     the Debian package for this machine, in dist
+# make image   the container image rtmps-edge, with docker, or podman: make image DOCKER=podman
+# make test-image  builds the image with podman and publishes through it; installs podman, and a Debian in the user's cache; root only
 # make release archives and packages for amd64 and arm64, with checksums and bills of materials, in dist
 
-.PHONY: build man docs deb release demo test test-trixie short lint deps bench
+DOCKER = docker
+
+.PHONY: build man docs deb image release demo test test-trixie test-image short lint deps bench
 
 build:
 	go build -trimpath -o rtmps-edge ./cmd/rtmps-edge
@@ -28,6 +32,10 @@ deb:
 release:
 	@packaging/build.sh all dist
 
+image:
+	$(DOCKER) build $(IMAGE_FLAGS) -f packaging/docker/Dockerfile --build-arg VERSION="$$(packaging/version.sh)" \
+		--build-arg COMMIT="$$(git rev-parse --short=12 HEAD)" -t rtmps-edge .
+
 demo:
 	@go run ./cmd/rtmps-edge demo
 
@@ -46,6 +54,9 @@ test: deps
 test-trixie: deps
 	@./e2e/trixie.sh
 	go test -race -tags trixie -count=1 -v -run TLS13 ./e2e
+
+test-image:
+	@packaging/docker/test.sh
 
 # What needs nothing installed but Go.
 short:

@@ -5,6 +5,7 @@ package packaging
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -52,14 +53,18 @@ func TestDockerfile(t *testing.T) {
 	if got := last(list, "USER"); !regexp.MustCompile(`^[1-9]\d*:[1-9]\d*$`).MatchString(got) {
 		t.Errorf("USER %q is not a number that Kubernetes can see is not root", got)
 	}
-	for _, name := range []string{"ENTRYPOINT", "CMD"} {
+	for _, name := range []string{"ENTRYPOINT", "CMD", "HEALTHCHECK"} {
 		var words []string
-		if err := json.Unmarshal([]byte(last(list, name)), &words); err != nil || len(words) == 0 {
+		args := last(list, name)
+		if _, command, ok := strings.Cut(args, " CMD "); ok {
+			args = command
+		}
+		if err := json.Unmarshal([]byte(args), &words); err != nil || len(words) == 0 {
 			t.Errorf("%s needs a shell, which is not there: %v", name, err)
 		}
 	}
 	for _, i := range list {
-		if !slices.Contains([]string{"FROM", "WORKDIR", "COPY", "ARG", "RUN", "VOLUME", "USER", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT", "CMD"}, i.name) {
+		if !slices.Contains([]string{"FROM", "WORKDIR", "COPY", "ARG", "RUN", "LABEL", "VOLUME", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"}, i.name) {
 			t.Errorf("%s %s", i.name, i.args)
 		}
 		if i.name != "COPY" || strings.Contains(i.args, "--from=") {
@@ -70,6 +75,50 @@ func TestDockerfile(t *testing.T) {
 			if _, err := os.Stat(filepath.Join("..", f)); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// The builder gets what the program is made of, and neither the history nor what
+// lies beside somebody's configuration.
+func TestDockerignore(t *testing.T) {
+	text, err := os.ReadFile("../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines, sent []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		lines = append(lines, line)
+		if dir, ok := strings.CutPrefix(line, "!"); ok {
+			sent = append(sent, dir)
+		}
+	}
+	if len(lines) == 0 || lines[0] != "*" {
+		t.Fatal("it must begin by leaving out everything")
+	}
+	for _, dir := range sent {
+		if _, err := os.Stat(filepath.Join("..", dir)); err != nil {
+			t.Error(err)
+		}
+	}
+	list := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{if .Module.Main}}{{.ImportPath}}{{end}}{{end}}", "./cmd/rtmps-edge", "./packaging/sbom")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed := strings.Fields(string(out))
+	if len(needed) < 10 {
+		t.Errorf("only %q are needed", needed)
+	}
+	for _, pkg := range needed {
+		dir := strings.TrimPrefix(pkg, "rtmps-edge/")
+		if !slices.ContainsFunc(sent, func(s string) bool { return dir == s || strings.HasPrefix(dir, s+"/") }) {
+			t.Errorf(".dockerignore leaves out %s, which the program needs", dir)
 		}
 	}
 }
