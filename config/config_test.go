@@ -475,6 +475,22 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
+func TestListenersAreFoundWhateverElseIsWrong(t *testing.T) {
+	for text, want := range map[string][]Listener{
+		"[[listener]]\naddress = \":443\"\nnonsense = 1\n[[listener]]\n[limits]\nx = 1\n": {{Address: ":443", TLS: TLSRequired}, {Address: ":1936", TLS: TLSRequired}},
+		"[[listener]]\naddress = 5\ntls = \"off\"\n":                                      {{Address: ":1936", TLS: TLSOff}},
+		"[[listener]": nil,
+		"":            nil,
+	} {
+		if got := ListenersOf(write(t, map[string]string{"edge.toml": text})); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+	if got := ListenersOf("none.toml"); got != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 // What is wrong with certificates is told where they are named; so are names
 // that have no certificate.
 func TestPlacesOfCertificates(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-sockaddr/template"
 
 	"rtmps-edge/authz"
+	"rtmps-edge/internal/readfile"
 	"rtmps-edge/internal/tomlfile"
 )
 
@@ -23,8 +24,11 @@ const defaultUnixMode fs.FileMode = 0o660
 // balancerUnix stands in proxy_protocol for whoever connects by a unix socket.
 const balancerUnix = "unix"
 
+// defaultAddress is the port that most encoders know RTMPS by, after 443.
+const defaultAddress = ":1936"
+
 func (c *Config) readListener(t *tomlfile.Table) {
-	l := Listener{Address: ":1936", TLS: TLSRequired, UnixMode: defaultUnixMode, Line: t.Line("address")}
+	l := Listener{Address: defaultAddress, TLS: TLSRequired, UnixMode: defaultUnixMode, Line: t.Line("address")}
 	t.String("address", &l.Address)
 	if err := validAddress(l.Address); err != nil {
 		t.Fault("address", err.Error())
@@ -42,6 +46,27 @@ func (c *Config) readListener(t *tomlfile.Table) {
 	if host := hostOf(l.Address); host != "" {
 		c.dialed(t, "address", l.Address, host)
 	}
+}
+
+// ListenersOf returns the listeners of a configuration, whatever else is wrong in
+// it: their addresses, and whether they speak TLS. A file that cannot be read has
+// none.
+func ListenersOf(file string) (list []Listener) {
+	data, err := readfile.Read(file, MaxFile)
+	if err != nil {
+		return nil
+	}
+	t, err := tomlfile.Parse(file, data)
+	if err != nil {
+		return nil
+	}
+	for _, table := range t.Tables("listener") {
+		l := Listener{Address: defaultAddress, TLS: TLSRequired}
+		table.String("address", &l.Address)
+		table.String("tls", &l.TLS)
+		list = append(list, l)
+	}
+	return list
 }
 
 // hostOf returns the name that stands in an address, if clients may know it.

@@ -1,18 +1,27 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"rtmps-edge/admin"
 	"rtmps-edge/authz"
+	"rtmps-edge/internal/terminal"
 )
 
+// completeTimeout is how long a running edge may take to tell what there is: who
+// has pressed a key waits for it.
+const completeTimeout = 500 * time.Millisecond
+
 // complete lets shells complete file names where one is meant, subjects and users
-// where those are, and nothing elsewhere.
+// where those are, what the running edge has where that is, and nothing elsewhere.
 func complete(root *cobra.Command) {
 	completeFiles(root)
-	for path, f := range map[string]func(*cobra.Command) []string{"key remove": subjects, "user remove": users} {
+	for path, f := range map[string]func(*cobra.Command) []string{"key remove": subjects, "user remove": users, "kick": sessionIDs, "bans lift": bannedNetworks} {
 		if c, _, err := root.Find(strings.Fields(path)); err == nil {
 			c.ValidArgsFunction = first(f)
 		}
@@ -64,4 +73,49 @@ func named(c *cobra.Command, f fileFlags) string {
 	f.file, _ = c.Flags().GetString("file")
 	f.config, _ = c.Flags().GetString("config")
 	return f.path()
+}
+
+// sessionIDs are those of the running edge, with what they are.
+func sessionIDs(c *cobra.Command) (ids []string) {
+	for _, s := range running[admin.Session](c, "/api/v1/sessions") {
+		what := verb(s) + " " + streamOf(s)
+		if from := cmp.Or(s.Subject, s.Client); from != "" {
+			what += ", " + from
+		}
+		ids = append(ids, described(s.ID, what))
+	}
+	return ids
+}
+
+// bannedNetworks are those of the running edge, with why they are.
+func bannedNetworks(c *cobra.Command) (networks []string) {
+	for _, b := range running[admin.Ban](c, "/api/v1/bans") {
+		networks = append(networks, described(b.Network, b.Why))
+	}
+	return networks
+}
+
+// described is a completion with what the shell shows beside it, which strangers
+// may have chosen.
+func described(word, what string) string {
+	return cobra.CompletionWithDesc(word, terminal.Plain(what))
+}
+
+// running asks the edge that the flags typed so far name. One that cannot be
+// asked, or takes long, has nothing: a shell's prompt is no place for faults.
+func running[T any](c *cobra.Command, path string) (list []T) {
+	f := &steerFlags{}
+	f.config, _ = c.Flags().GetString("config")
+	f.at, _ = c.Flags().GetString("admin")
+	f.tokenFile, _ = c.Flags().GetString("token-file")
+	client, err := f.client()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
+	defer cancel()
+	if client.Get(ctx, path, &list) != nil {
+		return nil
+	}
+	return list
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -106,8 +108,49 @@ func printKey(cmd *cobra.Command, n *newKey, k authz.Key, key secret.Text) error
 			return err
 		}
 	}
-	fmt.Fprintf(w, "\nOBS: Settings > Stream > Service: Custom, Server: rtmps://YOUR-HOST:1936/%s, Stream Key: the line above.\n", app)
+	fmt.Fprintf(w, "\nOBS: Settings > Stream > Service: Custom, Server: %s/%s, Stream Key: the line above.\n", serverOf(config.ListenersOf(n.config)), app)
 	return nil
+}
+
+// unknownHost stands where nobody has said by what name encoders reach the edge.
+const unknownHost = "YOUR-HOST"
+
+// serverOf is what encoders connect to: the first port with TLS, or else the
+// first one.
+func serverOf(list []config.Listener) string {
+	plain := ""
+	for _, l := range list {
+		host, port, err := net.SplitHostPort(l.Address)
+		if err != nil || port == "0" || strings.HasPrefix(l.Address, "unix:") || strings.HasPrefix(l.Address, "systemd:") {
+			continue // a port that only the machine knows
+		}
+		at := net.JoinHostPort(publicHost(host), port)
+		if l.TLS != config.TLSOff {
+			return "rtmps://" + at
+		}
+		if plain == "" {
+			plain = "rtmp://" + at
+		}
+	}
+	switch {
+	case plain != "":
+		return plain
+	case len(list) == 0: // no configuration, or one that says nothing of it
+		return "rtmps://" + unknownHost + ":1936"
+	}
+	return "rtmps://" + unknownHost + ":PORT"
+}
+
+// publicHost is the host of an address if encoders elsewhere can know it by that.
+func publicHost(host string) string {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && ip.IsGlobalUnicast() && !ip.IsPrivate():
+		return host
+	case err == nil || host == "" || host == "localhost" || strings.ContainsAny(host, "{ "):
+		return unknownHost
+	}
+	return host
 }
 
 func keyListCommand() *cobra.Command {

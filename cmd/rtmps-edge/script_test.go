@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"testing"
@@ -31,6 +32,7 @@ func TestScripts(t *testing.T) {
 			"certificate": certificateScript,
 			"fill":        fillScript,
 			"json":        jsonScript,
+			"publish":     publishScript,
 		},
 	})
 }
@@ -67,4 +69,13 @@ func jsonScript(ts *testscript.TestScript, _ bool, names []string) {
 	if got := slices.Sorted(maps.Keys(object)); !slices.Equal(got, names) {
 		ts.Fatalf("it has %q, want %q", got, names)
 	}
+}
+
+// publishScript publishes a stream through a unix socket until the script ends.
+func publishScript(ts *testscript.TestScript, _ bool, args []string) {
+	c, err := net.Dial("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() { _ = c.Close() })
+	_, err = rtmptest.Publish(c, rtmptest.PublishConfig{App: "live", Name: args[1]})
+	ts.Check(err)
 }
