@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -35,8 +36,9 @@ const (
 	// flood of them delays no stream's events, the others for streams. All of
 	// one stream go through one, so that they arrive in their order.
 	lanes = 5
-	// laneLength is how many events wait in each. A backend that is away for a
-	// minute misses nothing of an edge with some hundred streams.
+	// laneLength is how many events wait in each: those of some hundred streams
+	// that start or end within a minute. A backend that is away for so long misses
+	// an event or two of each lane, which were tried all the while, and no more.
 	laneLength = 512
 	// tryTimeout bounds one try, tries is how many there are, and firstPause
 	// the pause after the first; it doubles up to lastPause.
@@ -44,11 +46,16 @@ const (
 	tries      = 6
 	firstPause = time.Second
 	lastPause  = 15 * time.Second
-	// complainEvery is how often the log says that events are dropped.
+	// complainEvery is how often the log says, at most, that events are dropped,
+	// and that they are given up.
 	complainEvery = time.Minute
 	// keepIdle is how long a connection is kept for the next event: less than
 	// common servers keep theirs.
 	keepIdle = 55 * time.Second
+	// maxAnswer is how much of an answer is read, in bytes: all of most, so that
+	// the connection can be used again. maxAnswerHeader bounds its header.
+	maxAnswer       = 4 << 10
+	maxAnswerHeader = 32 << 10
 )
 
 // Names of events.
@@ -118,11 +125,20 @@ type Notifier struct {
 	cancel  context.CancelFunc
 	lanes   [lanes]lane
 
-	mu         sync.Mutex
-	closed     bool
-	working    sync.WaitGroup // lanes that are being emptied
-	dropped    int            // since the last complaint
-	complained time.Time
+	mu      sync.Mutex
+	closed  bool
+	working sync.WaitGroup // lanes that are being emptied
+	dropped complaint
+	failed  complaint
+}
+
+// complaint is what the log says of events that were not told: of the first at
+// once, of those after it every complainEvery. The Notifier's mu guards it.
+type complaint struct {
+	text   string
+	events int   // that it was not said of
+	why    error // of the last; nil: the text says it
+	said   time.Time
 }
 
 // New checks cfg. The error is a fault.List whose keys are named as in
@@ -141,7 +157,9 @@ func New(cfg Config, opts Options) (*Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Notifier{cfg: cfg, opts: opts, host: u.Host, dialect: dialects[cfg.Dialect]}
+	n := &Notifier{cfg: cfg, opts: opts, host: u.Host, dialect: dialects[cfg.Dialect],
+		dropped: complaint{text: "events were dropped that a backend did not take in time"},
+		failed:  complaint{text: "a backend was not told of events"}}
 	n.client = n.newClient(roots)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, nil
@@ -191,6 +209,8 @@ func (n *Notifier) newClient(roots *x509.CertPool) *retryablehttp.Client {
 			MaxIdleConnsPerHost: lanes,
 			IdleConnTimeout:     keepIdle,
 			DisableCompression:  true,
+
+			MaxResponseHeaderBytes: maxAnswerHeader,
 		},
 		// A redirect is an answer: it must not lead this edge elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -211,9 +231,10 @@ func again(ctx context.Context, r *http.Response, err error) (bool, error) {
 }
 
 // pause is how long to wait before the next try. A backend may ask for more, but
-// not for ever.
+// not for ever, and not for less: a date that has passed is no reason to hurry.
 func pause(least, most time.Duration, try int, r *http.Response) time.Duration {
-	return min(retryablehttp.DefaultBackoff(least, most, try, r), most)
+	own := retryablehttp.DefaultBackoff(least, most, try, nil)
+	return min(max(own, retryablehttp.DefaultBackoff(least, most, try, r)), most)
 }
 
 // Observe implements proxy.Observer. It does not wait.
@@ -274,8 +295,9 @@ func (n *Notifier) work(l *lane) {
 			n.drop(1)
 			n.mu.Unlock()
 		default:
-			n.opts.Count(Failed)
-			n.opts.Log.WithField("host", n.host).WithError(err).Warn("a backend was not told of an event")
+			n.mu.Lock()
+			n.fail(err)
+			n.mu.Unlock()
 		}
 	}
 }
@@ -301,11 +323,31 @@ func (n *Notifier) drop(count int) {
 	for range count {
 		n.opts.Count(Dropped)
 	}
-	n.dropped += count
-	if now := time.Now(); n.dropped > 0 && now.Sub(n.complained) >= complainEvery {
-		n.opts.Log.WithFields(logrus.Fields{"host": n.host, "events": n.dropped}).Warn("events were dropped that a backend did not take in time")
-		n.dropped, n.complained = 0, now
+	n.dropped.events += count
+	n.complain(&n.dropped, false)
+}
+
+// fail counts an event that was given up. It needs n.mu.
+func (n *Notifier) fail(why error) {
+	n.opts.Count(Failed)
+	n.failed.events++
+	n.failed.why = why
+	n.complain(&n.failed, false)
+}
+
+// complain says c, unless it was said lately and that is not the last time. It
+// needs n.mu.
+func (n *Notifier) complain(c *complaint, last bool) {
+	now := time.Now()
+	if c.events == 0 || !last && now.Sub(c.said) < complainEvery {
+		return
 	}
+	line := n.opts.Log.WithFields(logrus.Fields{"host": n.host, "events": c.events})
+	if c.why != nil {
+		line = line.WithError(c.why)
+	}
+	line.Warn(c.text)
+	c.events, c.said = 0, now
 }
 
 // send sends m until it is taken, or for so many tries. The error holds no URL.
@@ -321,8 +363,9 @@ func (n *Notifier) send(m message) error {
 	}
 	r, err := n.client.Do(q)
 	if err != nil {
-		return withoutURL(err)
+		return withoutTexts(err)
 	}
+	_, _ = io.CopyN(io.Discard, r.Body, maxAnswer)
 	_ = r.Body.Close()
 	if r.StatusCode/100 != 2 {
 		return fmt.Errorf("it answers with status %d", r.StatusCode)
@@ -344,12 +387,23 @@ func (n *Notifier) sign(q *http.Request) error {
 	return nil
 }
 
-// withoutURL takes what may hold a password out of an error.
-func withoutURL(err error) error {
-	if u, ok := err.(*url.Error); ok {
-		return u.Err
+// withoutTexts says why there is no answer, without the URL, which may hold a
+// password, and without what was answered, which may repeat it.
+func withoutTexts(err error) error {
+	var network *net.OpError
+	var cert *tls.CertificateVerificationError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &cert):
+		return fmt.Errorf("its certificate is not trusted: %w", cert.Err)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errors.New("it does not answer in time")
+	case errors.As(err, &network):
+		return network
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it hangs up")
 	}
-	return err
+	return errors.New("it does not speak what its URL says")
 }
 
 // Close tells what is waiting until ctx is done; the rest is dropped. Events that
@@ -362,5 +416,9 @@ func (n *Notifier) Close(ctx context.Context) {
 	n.working.Wait()
 	stop()
 	n.cancel()
+	n.mu.Lock()
+	n.complain(&n.dropped, true)
+	n.complain(&n.failed, true)
+	n.mu.Unlock()
 	n.client.HTTPClient.CloseIdleConnections()
 }

@@ -359,6 +359,12 @@ func TestPauses(t *testing.T) {
 	if d := pause(firstPause, lastPause, 0, r); d != lastPause {
 		t.Errorf("a backend may ask for %s", d)
 	}
+	for _, hurry := range []string{"0", "-5", "Mon, 02 Jan 2006 15:04:05 GMT", "soon"} {
+		r.Header.Set("Retry-After", hurry)
+		if d := pause(firstPause, lastPause, 2, r); d != 4*firstPause {
+			t.Errorf("%s: a backend may ask for %s", hurry, d)
+		}
+	}
 }
 
 // A backend that does not answer costs streams nothing, and memory a bounded
@@ -392,7 +398,9 @@ func TestQueuesAreBounded(t *testing.T) {
 	if c.of[Sent] < laneLength+100 || c.of[Sent] > laneLength+101 || c.of[Sent]+c.of[Dropped] != 10_100 {
 		t.Errorf("%v", c.of)
 	}
-	if lines := strings.Count(c.log.String(), "events were dropped"); lines != 1 {
+	// The first is told at once, the others at the end: a minute has not passed.
+	if lines := strings.Count(c.log.String(), "events were dropped"); lines != 2 || !strings.Contains(c.log.String(), "events=1 ") ||
+		!strings.Contains(c.log.String(), fmt.Sprintf("events=%d ", c.of[Dropped]-1)) {
 		t.Errorf("%d complaints: %s", lines, c.log.String())
 	}
 }
