@@ -277,7 +277,7 @@ func (c *Cluster) heard(m *membership, e event) {
 	case "yes":
 		c.confirmed(m, e)
 	case "keep", "yours", "lost":
-		c.answered(e)
+		c.answered(m, e)
 	case "left":
 		c.askAgain()
 	case "ban", "lift":

@@ -114,7 +114,7 @@ func (c *Cluster) yield(h *held, e event) {
 
 // answered is called when the owner of a name has answered, or the name of a
 // stream is another's.
-func (c *Cluster) answered(e event) {
+func (c *Cluster) answered(m *membership, e event) {
 	h := c.mine(e.Lease)
 	if h == nil {
 		return
@@ -126,8 +126,25 @@ func (c *Cluster) answered(e event) {
 	case asking:
 		h.say(e.T)
 	case e.T == "lost":
-		c.lose(h)
+		c.robbed(m, h)
 	}
+}
+
+// robbed is called when the name of a stream was given to another edge's. Redis
+// may have been slow with that, too, and the other gone since: so the stream asks
+// for its name, as a newcomer would, before it is ended.
+func (c *Cluster) robbed(m *membership, h *held) {
+	c.mu.Lock()
+	h.humble = true
+	c.mu.Unlock()
+	c.startAsking(h)
+	m.wg.Go(func() {
+		if c.insist(m, h) {
+			c.argue(m, h)
+		} else {
+			c.stopAsking(h)
+		}
+	})
 }
 
 // registered is called with the answer to a registration.

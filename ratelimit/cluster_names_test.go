@@ -270,6 +270,35 @@ func TestWhoSaysYes(t *testing.T) {
 	}
 }
 
+// A name that an edge takes for a stream which is over, because Redis executes late
+// what it has told, is its publisher's again, and the publisher is not ended.
+func TestNameTakenLateIsGivenBack(t *testing.T) {
+	m, n := cluster(t, 2)
+	first := newPublisher("192.0.2.1", "live/x", RuleTakeover, false)
+	l := streams(t, n[0], first.StreamRequest, StreamLimits{}, "")
+	c := n[1].Cluster
+	member := c.current.Load()
+	h := &held{stream: true, name: hashed("live/x"), since: l.held.since + 1, request: newPublisher("192.0.2.2", "live/x", RuleTakeover, false).StreamRequest}
+	c.add(h)
+	late := c.registration(member, h, nil)
+	c.forget(h) // and nothing is told of that yet
+	if err := c.send(member.ctx, []op{late}); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the first asks for its name", func() bool { return field(t, m, "live/x", "next") == l.held.leaseOf(n[0]) })
+	if owner := field(t, m, "live/x", "lease"); owner != h.leaseOf(n[1]) {
+		t.Errorf("the name is of %s", owner)
+	}
+	c.takeBack(h)
+	soon(t, "it is the first one's again", func() bool { return field(t, m, "live/x", "lease") == l.held.leaseOf(n[0]) })
+	soon(t, "it knows", func() bool {
+		n[0].Cluster.mu.Lock()
+		defer n[0].Cluster.mu.Unlock()
+		return !l.held.humble && l.held.asking == 0
+	})
+	goOn(t, first)
+}
+
 // leaseOf is the id of h.
 func (h *held) leaseOf(n *node) string {
 	n.Cluster.mu.Lock()
