@@ -18,6 +18,7 @@ import (
 	"rtmps-edge/admin"
 	"rtmps-edge/authz"
 	"rtmps-edge/internal/secret"
+	"rtmps-edge/proxy"
 	"rtmps-edge/rtmp/rtmptest"
 )
 
@@ -29,9 +30,9 @@ type stream struct {
 	p   *rtmptest.Publisher
 }
 
-func (s *site) stream() *stream {
+func (s *site) stream(address string) *stream {
 	s.t.Helper()
-	c, err := net.Dial("tcp", s.address("127.0.0.1:0"))
+	c, err := net.Dial("tcp", address)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -69,6 +70,18 @@ func (s *site) ends() func() admin.Event {
 // counted finds the series of ends that have been counted.
 var counted = regexp.MustCompile(`(?m)^rtmps_edge_session_end_total.* [1-9][0-9]*$`)
 
+// ending is one way in which a stream ends.
+type ending struct {
+	side, reason string
+	detail       string
+	config       string
+	end          func(*stream) error
+	// at, if set, makes the address where the stream comes in.
+	at func(*site) string
+	// deaf is an origin that reads how the stream begins and then no more.
+	deaf bool
+}
+
 // Whoever ends a stream, and however, the log, the metrics and the API tell it
 // apart from all other ends, in the same words.
 func TestEveryEndIsToldInThreePlaces(t *testing.T) {
@@ -76,48 +89,51 @@ func TestEveryEndIsToldInThreePlaces(t *testing.T) {
 	origin := func(f func(*rtmptest.OriginConn) error) func(*stream) error {
 		return func(r *stream) error { return f(r.origin.Conn(r.t, 0)) }
 	}
-	for _, c := range []struct {
-		side, reason string
-		detail       string
-		config       string
-		end          func(*stream) error
-	}{
-		{"client", "finished", "finished", "", func(r *stream) error { return r.p.Stop() }},
-		{"client", "closed", "EOF", "", func(r *stream) error { return r.tls.CloseWrite() }},
-		{"client", "cut", "without a TLS close", "", func(r *stream) error { return r.tcp.CloseWrite() }},
-		{"client", "reset", "reset", "", func(r *stream) error { _ = r.tcp.SetLinger(0); return r.tcp.Close() }},
-		{"client", "idle", "", "[limits]\nidle_timeout = \"100ms\"\n", func(*stream) error { return nil }},
-		{"client", "tls", "record", "", func(r *stream) error {
+	for _, c := range append(endings(), []ending{
+		{side: "client", reason: "finished", detail: "finished", end: func(r *stream) error { return r.p.Stop() }},
+		{side: "client", reason: "closed", detail: "EOF", end: func(r *stream) error { return r.tls.CloseWrite() }},
+		{side: "client", reason: "cut", detail: "without a TLS close", end: func(r *stream) error { return r.tcp.CloseWrite() }},
+		{side: "client", reason: "reset", detail: "reset", end: func(r *stream) error { _ = r.tcp.SetLinger(0); return r.tcp.Close() }},
+		{side: "client", reason: "idle", config: "[limits]\nidle_timeout = \"100ms\"\n", end: func(*stream) error { return nil }},
+		{side: "client", reason: "tls", detail: "record", end: func(r *stream) error {
 			_, err := r.tcp.Write([]byte("\x17\x03\x03\x00\x20 not what the key would make of it"))
 			return err
 		}},
-		{"client", "protocol", "message of type 16, within", "", func(r *stream) error {
+		{side: "client", reason: "protocol", detail: "message of type 16, within", end: func(r *stream) error {
 			return r.p.Send(new(rtmptest.Builder).Message(5, 0, 16, 1, []byte("x")))
 		}},
-		{"client", "second stream", "", "", func(r *stream) error {
+		{side: "client", reason: "second stream", end: func(r *stream) error {
 			return r.p.Send(new(rtmptest.Builder).Command(0, "createStream", 9, nil))
 		}},
-		{"origin", "closed", "EOF", "", origin(func(o *rtmptest.OriginConn) error { o.Close(); return nil })},
-		{"origin", "refused", "NetStream.Publish.Rejected", "", origin(func(o *rtmptest.OriginConn) error {
+		{side: "origin", reason: "closed", detail: "EOF", end: origin(func(o *rtmptest.OriginConn) error { o.Close(); return nil })},
+		{side: "origin", reason: "refused", detail: "NetStream.Publish.Rejected", end: origin(func(o *rtmptest.OriginConn) error {
 			return o.Status(&rtmptest.StatusError{Level: "error", Code: "NetStream.Publish.Rejected", Description: "enough"})
 		})},
-		{"edge", "max duration", "", "[limits]\nmax_duration = \"200ms\"\n", func(*stream) error { return nil }},
-		{"edge", "kick", "", "", func(r *stream) error {
+		{side: "edge", reason: "max duration", config: "[limits]\nmax_duration = \"200ms\"\n", end: func(*stream) error { return nil }},
+		{side: "edge", reason: "kick", end: func(r *stream) error {
 			if status, body := r.ask("DELETE", "/api/v1/sessions/"+r.id(), ""); status != 200 {
 				return fmt.Errorf("%d %s", status, body)
 			}
 			return nil
 		}},
-		{"edge", "revoked", "", "", func(r *stream) error { r.write("keys.toml", ""); return nil }},
-		{"edge", "expired", "", "[authz.keys]\nfile = \"soon.toml\"\n", func(*stream) error { return nil }},
-		{"edge", "takeover", "", "[authz]\nduplicate = \"takeover\"\n", func(r *stream) error { r.mustPublish("127.0.0.1:0", true); return nil }},
-		{"edge", "drain", "", "[limits]\ndrain_timeout = \"1ms\"\n", func(r *stream) error { r.stop(); return nil }},
-	} {
+		{side: "edge", reason: "revoked", end: func(r *stream) error { r.write("keys.toml", ""); return nil }},
+		{side: "edge", reason: "expired", config: "[authz.keys]\nfile = \"soon.toml\"\n", end: func(*stream) error { return nil }},
+		{side: "edge", reason: "takeover", config: "[authz]\nduplicate = \"takeover\"\n", end: func(r *stream) error { r.mustPublish("127.0.0.1:0", true); return nil }},
+		{side: "edge", reason: "drain", config: "[limits]\ndrain_timeout = \"1ms\"\n", end: func(r *stream) error { r.stop(); return nil }},
+	}...) {
 		t.Run(c.side+" "+c.reason, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, steered+c.config, soonExpired)
+			text := steered + c.config
+			if c.deaf {
+				text = strings.ReplaceAll(text, "ORIGIN", rtmptest.NewOrigin(t, rtmptest.OriginConfig{StopReadingAfter: 12}).Addr())
+			}
+			s := newSite(t, text, soonExpired)
 			told := s.ends()
-			r := s.stream()
+			address := s.address("127.0.0.1:0")
+			if c.at != nil {
+				address = c.at(s)
+			}
+			r := s.stream(address)
 			s.logs.wait(t, 1, "stream started")
 			if err := c.end(r); err != nil {
 				t.Fatal(err)
@@ -138,6 +154,74 @@ func TestEveryEndIsToldInThreePlaces(t *testing.T) {
 			}
 		})
 	}
+}
+
+// endings are those that take longer to cause, or more.
+func endings() []ending {
+	return append(endingsOfLinux(), []ending{
+		{side: "origin", reason: "stalled", deaf: true, end: flood},
+		{side: "edge", reason: "over bitrate", config: "[limits]\npublish_bitrate = \"200kbit\"\nover_bitrate = \"end\"\n", end: flood},
+		{side: "edge", reason: "panic", at: panicking, end: func(r *stream) error { return r.p.WriteVideo(0, []byte{0x17, 1, 0, 0, 0}) }},
+	}...)
+}
+
+// flood sends as fast as it can, until nobody takes it any more.
+func flood(r *stream) error {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		frame := append([]byte{0x17, 1, 0, 0, 0}, make([]byte, 50_000)...)
+		for at := uint32(0); r.p.WriteVideo(at, frame) == nil; at += 40 {
+		}
+	}()
+	r.t.Cleanup(func() { _ = r.tcp.Close(); <-over })
+	return nil
+}
+
+// panicking opens a listener whose connections panic when a stream runs: what a
+// fault of this program would do.
+func panicking(s *site) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.serve(faulty{ln, s})
+}
+
+// serve lets streams come in at ln, too, until the edge ends.
+func (s *site) serve(ln net.Listener) (address string) {
+	served := make(chan error, 1)
+	go func() { served <- s.e.srv.Serve(ln, proxy.ListenerConfig{Address: "127.0.0.1:0", TLS: true}) }()
+	s.t.Cleanup(func() {
+		s.stop()
+		if err := <-served; err != nil {
+			s.t.Error(err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+type faulty struct {
+	net.Listener
+	s *site
+}
+
+func (f faulty) Accept() (net.Conn, error) {
+	c, err := f.Listener.Accept()
+	return &faultyConn{c, f.s}, err
+}
+
+type faultyConn struct {
+	net.Conn
+	s *site
+}
+
+func (c *faultyConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if len(c.s.e.srv.List()) > 0 {
+		panic("a fault of the test")
+	}
+	return n, err
 }
 
 // soonExpired adds a file with a key that is good long enough to start a stream.
