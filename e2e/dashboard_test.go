@@ -22,6 +22,28 @@ func (e *edge) dashboard(t testing.TB) string {
 	return e.record(t, "the admin address", map[string]string{"msg": "the admin address is open"})["dashboard"].(string)
 }
 
+// keeps holds the page's lists to it that two of one name stay two, and that who
+// uses the keyboard stays where he is when what stands before it goes away.
+func keeps(t *testing.T, p *page) {
+	t.Helper()
+	got := p.eval(`(() => {
+		const list = document.createElement("ul"), seen = [];
+		document.body.append(list);
+		const show = items => {
+			keep(list, items, x => x, x => { const b = document.createElement("button"); b.textContent = x; return b; }, () => {});
+			seen.push(list.innerText.replace(/\s/g, "") + (list.contains(document.activeElement) ? ">" + document.activeElement.textContent : ""));
+		};
+		show(["a", "b", "b", "c"]);
+		list.lastChild.focus();
+		for (const items of [["a", "b", "b", "c"], ["b", "b", "c"], ["c", "b", "d"], ["d"]]) show(items);
+		list.remove();
+		return seen.join(" ");
+	})()`)
+	if want := "abbc abbc>c bbc>c cbd>c d"; got != want {
+		t.Errorf("lists are kept as %q, want %q", got, want)
+	}
+}
+
 // The dashboard shows what happens, as it happens, and changes what it is told
 // to; what clients say of themselves stays text.
 func TestDashboard(t *testing.T) {
@@ -34,6 +56,8 @@ func TestDashboard(t *testing.T) {
 	p.look(1400, 900, "light")
 	p.open(e.dashboard(t))
 	p.until("an empty dashboard", `document.querySelector("#no-sessions").innerText === "No stream runs." && document.querySelector("#pill").innerText === "1 certificate ends soon"`) // it is good for a day
+
+	keeps(t, p)
 
 	// A stream appears, and its numbers move.
 	publishFFmpeg(t, e.url(), alice.text)

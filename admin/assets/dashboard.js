@@ -4,7 +4,7 @@
 
 const $ = id => document.getElementById(id);
 const HISTORY = 60;       // samples of a sparkline
-const ROWS = 200;         // streams that are shown at once
+const ROWS = 200;         // streams, and bans, that are shown at once
 const EVENTS = 100;       // events that are kept in the page
 const LOST_AFTER = 6000;  // ms without news after which the page says so
 const SHORTEST = 20;      // samples that a sparkline has room for at least
@@ -25,7 +25,7 @@ function foreign(text) {
 }
 
 function visible(text) {
-  return String(text).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+  return String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
     c => "‹" + c.codePointAt(0).toString(16).padStart(4, "0") + "›");
 }
 
@@ -57,14 +57,24 @@ const until = at => span((new Date(at) - Date.now()) / 1000);
 const clock = at => new Date(at).toLocaleTimeString([], { hour12: false });
 
 // keep makes the children of list those of items, by key, and reuses what is
-// there, so that focus and selection stay.
+// there, so that focus and selection stay. Two items may have the same key, as
+// certificates of two kinds have one name.
 function keep(list, items, key, make, update) {
-  const old = new Map([...list.children].map(e => [e.dataset.key, e]));
-  let at = list.firstElementChild;
+  const wanted = new Map();
   for (const item of items) {
-    const k = String(key(item));
+    let k = String(key(item));
+    while (wanted.has(k)) k += "+";
+    wanted.set(k, item);
+  }
+  const old = new Map();
+  for (const e of [...list.children]) { // what is over first: then few have to move
+    if (wanted.has(e.dataset.key)) old.set(e.dataset.key, e);
+    else e.remove();
+  }
+  const focus = list.contains(document.activeElement) ? document.activeElement : null;
+  let at = list.firstElementChild;
+  for (const [k, item] of wanted) {
     let e = old.get(k);
-    old.delete(k);
     if (!e) {
       e = make(item);
       e.dataset.key = k;
@@ -73,7 +83,7 @@ function keep(list, items, key, make, update) {
     if (e === at) at = at.nextElementSibling;
     else list.insertBefore(e, at);
   }
-  for (const e of old.values()) e.remove();
+  if (focus && focus !== document.activeElement) focus.focus({ preventScroll: true }); // it was in what has moved
 }
 
 const MARKS = { good: "● good", poor: "▲ poor", bad: "■ bad" };
@@ -241,7 +251,7 @@ function showCertificates(list) {
 }
 
 function showBans(list) {
-  keep($("bans"), list, b => b.network, b => {
+  keep($("bans"), list.slice(0, ROWS), b => b.network, b => {
     const lift = el("button", "", "Lift");
     lift.type = "button";
     lift.setAttribute("aria-label", "Lift the ban of " + b.network);
@@ -249,7 +259,9 @@ function showBans(list) {
       () => change("DELETE", "api/v1/bans/" + b.network)));
     return el("li", "", el("span", "grow", el("span", "", b.network), el("small")), lift);
   }, (li, b) => { li.firstChild.lastChild.textContent = visible(b.why) + " · " + until(b.until) + " left" + (b.count > 1 ? " · ban no. " + b.count : ""); });
-  $("no-bans").hidden = list.length > 0;
+  const none = $("no-bans");
+  none.hidden = list.length > 0 && list.length <= ROWS;
+  none.textContent = list.length ? (list.length - ROWS) + " more are not shown; \"rtmps-edge bans\" lists them." : "No address is banned.";
 }
 
 const WORDS = { stream_started: ["started", "good"], stream_ended: ["ended", ""], refused: ["refused", "bad"], banned: ["banned", "bad"] };
@@ -264,7 +276,10 @@ function showEvent(e) {
   if (e.seconds) why.push(span(e.seconds), size(Math.max(e.bytes_in || 0, e.bytes_out || 0)));
   if (e.detail) why.push(visible(e.detail));
   const hint = e.hint ? [el("small", "hint", "→ " + visible(e.hint))] : [];
-  $("events").prepend(el("li", "", el("time", "", clock(e.time)), el("span", "what health " + mark, word),
+  const time = el("time", "", clock(e.time));
+  time.dateTime = e.time;
+  time.title = new Date(e.time).toLocaleString();
+  $("events").prepend(el("li", "", time, el("span", "what health " + mark, word),
     el("span", "grow", ...who, " ", el("span", "quiet", foreign(e.client || ""), e.subject ? " · " : "", e.subject ? foreign(e.subject) : ""),
       el("small", "", why.filter(Boolean).join(" · ")), ...hint)));
   while ($("events").children.length > EVENTS) $("events").lastElementChild.remove();
