@@ -56,13 +56,14 @@ cd "$1"
 exec packaging/build.sh deb "$1/../out"`
 	cmd := exec.CommandContext(ctx, "bash", "-c", script, "build", r.dir)
 	cmd.Dir = of.dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=-tags=mine", "GOEXPERIMENT=nosuch", "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8") // what a user may have
 	return r, r.build(cmd)
 }
 
 // build runs what makes the package, and finds it.
 func (r *release) build(cmd *exec.Cmd) error {
 	const at = "2026-01-02T03:04:05Z"
-	cmd.Env = append(os.Environ(), "GIT_AUTHOR_DATE="+at, "GIT_COMMITTER_DATE="+at, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
+	cmd.Env = append(cmd.Environ(), "GIT_AUTHOR_DATE="+at, "GIT_COMMITTER_DATE="+at, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
 		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@localhost", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@localhost")
 	cmd.SysProcAttr = dieWithUs()
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -8,6 +8,8 @@
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
+export GOFLAGS=-trimpath # and none of the user's own, which would be built in
+unset GOEXPERIMENT GODEBUG
 what=$1 out=${2:-dist}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -48,7 +50,7 @@ common() {
 documents() {
 	local f
 	for f in README.md CHANGELOG.md LICENSE edge.toml $(git ls-files docs examples); do put "$f" "$1/$f"; done
-	for f in $(git ls-files packaging/systemd); do put "$f" "$1/examples/systemd/${f##*/}"; done
+	for f in $(git ls-files packaging/systemd) packaging/debian/edge.toml; do put "$f" "$1/examples/systemd/${f##*/}"; done
 }
 
 # bill ARCH: what is in the program of that machine

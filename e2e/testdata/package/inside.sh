@@ -112,11 +112,19 @@ check "and stays down" is NRestarts 0
 
 # Removed: keys and configuration stay. Purged: they go.
 listen_at :443
-systemctl start $unit
+systemctl enable --quiet --now $unit
 check "remove" dpkg --force-unsafe-io -r rtmps-edge
 check "ends it" bash -c "! systemctl is-active $unit"
 check "the program is gone" test ! -e /usr/bin/rtmps-edge
 check "keys stay" grep -q alice /etc/rtmps-edge/keys.toml
+check "install again" dpkg --force-unsafe-io -i second.deb
+check "runs as before the removal" is ActiveState active
+check "the key publishes as before" probe 443
+systemctl disable --quiet --now $unit
+check "upgrade of what is disabled" dpkg --force-unsafe-io -i second.deb
+check "starts nothing" is ActiveState inactive
+check "and enables nothing" bash -c "! systemctl is-enabled $unit"
+check "remove again" dpkg --force-unsafe-io -r rtmps-edge
 check "purge" dpkg --force-unsafe-io -P rtmps-edge
 check "nothing is left" bash -c '! ls -d /etc/rtmps-edge /var/lib/rtmps-edge /var/lib/private/rtmps-edge /usr/share/doc/rtmps-edge /etc/systemd/system/*.wants/rtmps-edge* 2>/dev/null'
 echo "done"
