@@ -232,10 +232,27 @@ func TestAlertsAreCaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(text), -1) {
-		if m[1] != "RTMPSEdgeNoCertificate" && !slices.Contains(tr.allowed, m[1]) { // TestACME has that one's series
+		if m[1] != "RTMPSEdgeNoCertificate" && !slices.Contains(tr.allowed, m[1]) { // that one has an edge of its own, below
 			t.Errorf("nothing causes %s", m[1])
 		}
 	}
+}
+
+// An edge that an authority gives no certificate causes the last of the alerts, and
+// no other.
+func TestTheAlertOfNoCertificateIsCaused(t *testing.T) {
+	t.Parallel()
+	origin := startNginx(t)
+	nobody, err := net.Listen("tcp", "127.0.0.1:0") // an authority that answers nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nobody.Close() }()
+	e := startEdge(t, settings{Origin: origin.address(), Admin: "127.0.0.1:0", Token: adminToken,
+		TLS: fmt.Sprintf("source = \"certmagic\"\n[tls.acme]\ndomains = [\"live.example.test\"]\ndirectory = \"https://%s/directory\"\nstorage = \"acme\"\n", nobody.Addr())})
+	host := strings.Trim(strings.TrimPrefix(e.dashboard(t), "http://"), "/")
+	tr := &trouble{t: t, e: e, p: startPrometheus(t, host, "[5m]", "["+window+"]", "[10m]", "["+window+"]", "offset 10m", "offset "+window)}
+	tr.fires("RTMPSEdgeNoCertificate")
 }
 
 // idleConnections opens connections that say nothing.
