@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -121,7 +122,7 @@ func (a *Admin) getNear(w http.ResponseWriter, _ *http.Request) { reply(w, http.
 // getBans answers with one ban a line.
 func (a *Admin) getBans(p *page, _ *http.Request) {
 	p.header.Set("Content-Type", "application/json")
-	p.bans(a.bans(), "\n")
+	p.bans(a.bans(math.MaxInt), "\n")
 	p.b = append(p.b, '\n')
 }
 

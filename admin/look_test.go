@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -198,5 +199,26 @@ func TestSessionsAreOneALine(t *testing.T) {
 	}
 	if _, body = e.do("GET", "/stat"); strings.Contains(body, "<server>") {
 		t.Error(body)
+	}
+}
+
+// Viewers are not sent what a flood has left behind, but how much that is.
+func TestVeryManyBans(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	const n = 3 * maxStateBans
+	for i := range n {
+		if _, ok := e.Limiter().Bans.Add(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), time.Hour+time.Duration(i)*time.Second, "x"); !ok {
+			t.Fatalf("%d bans", i)
+		}
+	}
+	var s State
+	e.follow().next("state", &s)
+	if len(s.Bans) != maxStateBans || s.Status.Banned != n || s.Bans[0].Network != "192.0.5.219" {
+		t.Errorf("%d of %d bans, the first %+v", len(s.Bans), s.Status.Banned, s.Bans[0])
+	}
+	var list []Ban
+	if e.get("/api/v1/bans", &list); len(list) != n {
+		t.Errorf("%d bans", len(list))
 	}
 }

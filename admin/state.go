@@ -28,7 +28,7 @@ func (a *Admin) state(p *page) {
 	p.json(`,"origins":`, a.origins())
 	p.json(`,"certificates":`, a.certificates())
 	p.b = append(p.b, `,"bans":`...)
-	p.bans(a.bans(), "")
+	p.bans(a.bans(maxStateBans), "")
 	p.b = append(p.b, '}')
 }
 
@@ -86,7 +86,7 @@ func (a *Admin) status(c count) Status {
 	reasons := a.notReady()
 	s := Status{Version: a.cfg.Version.Version, Commit: a.cfg.Version.Commit, Started: a.started, Seconds: seconds(time.Since(a.started)),
 		Ready: len(reasons) == 0, Reasons: reasons, Draining: a.cfg.Server.Draining(), Connections: a.cfg.Server.Sessions(),
-		Publishers: c.publishers, Players: c.players, Refused: a.hub.counts()}
+		Publishers: c.publishers, Players: c.players, Banned: a.cfg.Server.Limiter().Bans.Len(), Refused: a.hub.counts()}
 	s.BytesIn, s.BytesOut = a.cfg.Server.Bytes()
 	return s
 }
@@ -165,9 +165,15 @@ func (a *Admin) certificates() []Certificate {
 	return list
 }
 
-func (a *Admin) bans() []Ban {
+// maxStateBans is how many bans viewers get each second: after a flood there are a
+// hundred thousand, and nobody reads so many.
+const maxStateBans = 500
+
+// bans returns so many of them at most, those that last longest.
+func (a *Admin) bans(most int) []Ban {
 	list := []Ban{}
-	for _, b := range a.cfg.Server.Limiter().Bans.List() {
+	all := a.cfg.Server.Limiter().Bans.List()
+	for _, b := range all[:min(len(all), most)] {
 		list = append(list, banOf(b.Network, b.Since, b.Until, b.Why, b.Count, b.ByHand))
 	}
 	return list

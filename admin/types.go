@@ -106,6 +106,7 @@ type Status struct {
 	Connections int       `json:"connections"`
 	Publishers  int       `json:"publishers"`
 	Players     int       `json:"players"`
+	Banned      int       `json:"banned"` // addresses
 	BytesIn     int64     `json:"bytes_in"`
 	BytesOut    int64     `json:"bytes_out"`
 	Refused     []Refused `json:"refused"`
@@ -148,7 +149,8 @@ type Event struct {
 	Seconds    float64   `json:"seconds,omitempty"`
 }
 
-// State is all that the dashboard shows, but for events.
+// State is all that the dashboard shows, but for events. Of very many bans, it has
+// those that last longest.
 type State struct {
 	Status       Status        `json:"status"`
 	Sessions     []Session     `json:"sessions"`

@@ -261,7 +261,7 @@ function showBans(list) {
   }, (li, b) => { li.firstChild.lastChild.textContent = visible(b.why) + " · " + until(b.until) + " left" + (b.count > 1 ? " · ban no. " + b.count : ""); });
   const none = $("no-bans");
   none.hidden = list.length > 0 && list.length <= ROWS;
-  none.textContent = list.length ? (list.length - ROWS) + " more are not shown; \"rtmps-edge bans\" lists them." : "No address is banned.";
+  none.textContent = list.length ? (state.status.banned - ROWS) + " more are not shown; \"rtmps-edge bans\" lists them." : "No address is banned.";
 }
 
 const WORDS = { stream_started: ["started", "good"], stream_ended: ["ended", ""], refused: ["refused", "bad"], banned: ["banned", "bad"] };
