@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -170,6 +171,29 @@ func TestPackageContents(t *testing.T) {
 		if err := cmd.Run(); err != nil || complaints.Len() > 0 {
 			t.Errorf("%s: %v %s", page, err, &complaints)
 		}
+	}
+}
+
+// The package's documents lead to each other, as they do in the checkout.
+func TestPackagePages(t *testing.T) {
+	t.Parallel()
+	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	pages := 0
+	err := filepath.WalkDir(filepath.Join(unpacked(t), "usr/share/doc/rtmps-edge"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".md" {
+			return err
+		}
+		pages++
+		text, err := os.ReadFile(path)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s: %v", filepath.Base(path), err)
+			}
+		}
+		return err
+	})
+	if err != nil || pages < 10 {
+		t.Errorf("%d pages, %v", pages, err)
 	}
 }
 

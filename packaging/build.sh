@@ -49,7 +49,7 @@ common() {
 # documents DIRECTORY: all that people read, in the same places, for the links in it
 documents() {
 	local f
-	for f in README.md CHANGELOG.md LICENSE edge.toml $(git ls-files docs examples); do put "$f" "$1/$f"; done
+	for f in README.md CHANGELOG.md LICENSE edge.toml $(git ls-files docs examples packaging/docker/README.md packaging/docker/edge.toml packaging/systemd/rtmps-edge.service); do put "$f" "$1/$f"; done
 	for f in $(git ls-files packaging/systemd) packaging/debian/edge.toml; do put "$f" "$1/examples/systemd/${f##*/}"; done
 }
 
