@@ -24,7 +24,7 @@ const setupWorkers = 4
 const keyCount = 16
 
 func setupOnce(b *bench, p *peer, round int) ([]float64, error) {
-	n := b.pick(400, 100)
+	n := b.pick(1600, 100)
 	b.origin.setBuffer(4 << 10)
 	defer b.origin.setBuffer(originBuffer)
 	m, err := measure(p, func() error {
