@@ -17,11 +17,11 @@ func TestPercent(t *testing.T) {
 		want int
 	}{
 		"nothing known":       {use{}, usual},
-		"hardly anything":     {use{live: mb / 2}, 400}, // at which the collector starts at room
-		"a few sessions":      {use{live: 4 * mb}, 300},
-		"stacks count":        {use{live: 4 * mb, more: 2 * mb}, 200},
-		"half of it":          {use{live: 8 * mb}, usual},
-		"more than half":      {use{live: 10 * mb}, usual},
+		"hardly anything":     {use{live: mb / 2}, 200}, // at which the collector starts at room
+		"a few sessions":      {use{live: 3 * mb}, 166},
+		"stacks count":        {use{live: 2 * mb, more: 2 * mb}, 150},
+		"half of it":          {use{live: 4 * mb}, usual},
+		"more than half":      {use{live: 5 * mb}, usual},
 		"all of it":           {use{live: room}, usual},
 		"more than there was": {use{live: 100 * room}, usual},
 	} {

@@ -17,7 +17,7 @@ const (
 	// calm is how much may be allocated between two looks of a quiet process. A
 	// hundred running streams stay below it, ten new connections do not.
 	calm = 512 << 10
-	// worthwhile is the part of what is in use that must be garbage, and least
+	// worthwhile is the part of the memory that must be garbage or free, and least
 	// how much it must be: collecting costs a millisecond per megabyte in use.
 	worthwhile = 1.0 / 8
 	least      = 1 << 20
@@ -34,13 +34,22 @@ func Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		now := read()
-		if now.due(last) {
-			debug.FreeOSMemory()
-			now = read()
-		}
-		last = now
+		last = look(last)
 	}
+}
+
+// look gives memory back if that is due, and returns what the next look is
+// compared with.
+func look(last reading) reading {
+	now := read()
+	if !now.due(last) {
+		now.kept = min(last.kept, now.spare())
+		return now
+	}
+	debug.FreeOSMemory()
+	now = read()
+	now.kept = now.spare()
+	return now
 }
 
 // reading is what the runtime says of its heap, in bytes.
@@ -48,6 +57,8 @@ type reading struct {
 	allocated uint64 // ever
 	objects   uint64 // in use, or garbage that was not collected yet
 	live      uint64 // in use when the garbage was collected the last time
+	free      uint64 // not in use, and not given back
+	kept      uint64 // of what was to spare, what could not be given back
 }
 
 func read() reading {
@@ -55,16 +66,27 @@ func read() reading {
 		{Name: "/gc/heap/allocs:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"},
 		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
 	}
 	metrics.Read(s)
-	return reading{s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64()}
+	return reading{allocated: s[0].Value.Uint64(), objects: s[1].Value.Uint64(), live: s[2].Value.Uint64(), free: s[3].Value.Uint64()}
 }
 
-// due reports whether the process has been quiet since last, and has garbage.
+// spare is memory that the process does not need: garbage, and what is free. It
+// may all be free, when the rush ended with a collection.
+func (r reading) spare() uint64 {
+	if r.objects > r.live {
+		return r.free + r.objects - r.live
+	}
+	return r.free
+}
+
+// due reports whether the process has been quiet since last, and has memory to
+// spare that it had not when it gave memory back the last time.
 func (r reading) due(last reading) bool {
-	if r.allocated-last.allocated > calm || r.objects < r.live {
+	if r.allocated-last.allocated > calm || r.spare() < last.kept {
 		return false
 	}
-	garbage := r.objects - r.live
-	return garbage >= least && float64(garbage) >= worthwhile*float64(r.objects)
+	gain := r.spare() - last.kept
+	return gain >= least && float64(gain) >= worthwhile*float64(r.objects+r.free)
 }
