@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -171,4 +172,20 @@ func TestTermEndsWhatStays(t *testing.T) {
 	}
 	ffmpeg.exit(t)
 	published(t, origin)
+}
+
+// A signal that comes when all is over does not make a good end a bad one. The
+// race detector makes a second of the moment in which it can.
+func TestALateSignalChangesNothing(t *testing.T) {
+	t.Parallel()
+	e := startEdge(t, settings{Origin: freeAddress(t), NoTee: true})
+	e.signal(t, syscall.SIGTERM)
+	e.waitText(t, `"msg":"stopped"`)
+	for e.alive() {
+		_ = e.cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended meanwhile
+		runtime.Gosched()
+	}
+	if code := e.exit(t); code != 0 {
+		t.Errorf("status %d", code)
+	}
 }

@@ -46,10 +46,11 @@ func run(cmd *cobra.Command, file string) error {
 	go tidy.Run(ctx)
 	tellReady(e.log, "running") // the sockets are open
 	err = e.serve(ctx, hup)
-	stop() // from here, a second signal ends the program as usual
 	now, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
+	stop() // from here, a second signal ends what still runs
 	tellStopping(e.log, e.cfg.Limits.DrainTimeout)
 	e.drain(now)
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT) // it has ended well: a late one does not change that
 	return err
 }
