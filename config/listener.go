@@ -24,11 +24,11 @@ const defaultUnixMode fs.FileMode = 0o660
 // balancerUnix stands in proxy_protocol for whoever connects by a unix socket.
 const balancerUnix = "unix"
 
-// defaultAddress is the port that most encoders know RTMPS by, after 443.
-const defaultAddress = ":1936"
+// DefaultAddress is the port that most encoders know RTMPS by, after 443.
+const DefaultAddress = ":1936"
 
 func (c *Config) readListener(t *tomlfile.Table) {
-	l := Listener{Address: defaultAddress, TLS: TLSRequired, UnixMode: defaultUnixMode, Line: t.Line("address")}
+	l := Listener{Address: DefaultAddress, TLS: TLSRequired, UnixMode: defaultUnixMode, Line: t.Line("address")}
 	t.String("address", &l.Address)
 	if err := validAddress(l.Address); err != nil {
 		t.Fault("address", err.Error())
@@ -43,7 +43,7 @@ func (c *Config) readListener(t *tomlfile.Table) {
 	c.originName(t, "origin", &l.Origin)
 	t.End()
 	c.Listeners = append(c.Listeners, l)
-	if host := hostOf(l.Address); host != "" {
+	if host := HostOf(l.Address); host != "" {
 		c.dialed(t, "address", l.Address, host)
 	}
 }
@@ -61,7 +61,7 @@ func ListenersOf(file string) (list []Listener) {
 		return nil
 	}
 	for _, table := range t.Tables("listener") {
-		l := Listener{Address: defaultAddress, TLS: TLSRequired}
+		l := Listener{Address: DefaultAddress, TLS: TLSRequired}
 		table.String("address", &l.Address)
 		table.String("tls", &l.TLS)
 		list = append(list, l)
@@ -69,8 +69,8 @@ func ListenersOf(file string) (list []Listener) {
 	return list
 }
 
-// hostOf returns the name that stands in an address, if clients may know it.
-func hostOf(address string) string {
+// HostOf returns the name that stands in an address, if clients may know it.
+func HostOf(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil || net.ParseIP(host) != nil || strings.ContainsAny(host, "{ /") || host == "localhost" {
 		return ""

@@ -23,13 +23,8 @@ func TestRecipes(t *testing.T) {
 	for language, interpreter := range map[string]string{"sh": "sh", "python": "python3", "php": "php", "javascript": "node"} {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
-			_, recipe, ok := strings.Cut(string(page), "```"+language+"\n")
-			recipe, _, ended := strings.Cut(recipe, "```\n")
-			if !ok || !ended {
-				t.Fatal("the page has no such recipe")
-			}
 			file := filepath.Join(t.TempDir(), "recipe")
-			writeFile(t, file, recipe)
+			writeFile(t, file, recipeOf(t, string(page), language))
 			out, err := exec.Command(program(t, interpreter), file).CombinedOutput()
 			if err != nil || strings.TrimSpace(string(out)) != key {
 				t.Errorf("%v\n%s", err, out)
@@ -47,4 +42,15 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+}
+
+// recipeOf is the first block of a language on a page.
+func recipeOf(t *testing.T, page, language string) string {
+	t.Helper()
+	_, recipe, ok := strings.Cut(page, "```"+language+"\n")
+	recipe, _, ended := strings.Cut(recipe, "```\n")
+	if !ok || !ended {
+		t.Fatal("the page has no such recipe")
+	}
+	return recipe
 }

@@ -61,13 +61,8 @@ func TestBackendsCheckSignatures(t *testing.T) {
 	for language, judge := range judges {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
-			_, recipe, ok := strings.Cut(string(page), "```"+language+"\n")
-			recipe, _, ended := strings.Cut(recipe, "```\n")
-			if !ok || !ended {
-				t.Fatal("the page has no such recipe")
-			}
 			file := filepath.Join(t.TempDir(), "recipe")
-			writeFile(t, file, recipe+"\n"+judge.text+"\n")
+			writeFile(t, file, recipeOf(t, string(page), language)+"\n"+judge.text+"\n")
 			input, err := json.Marshal(calls)
 			if err != nil {
 				t.Fatal(err)

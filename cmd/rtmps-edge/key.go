@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -121,10 +122,10 @@ func serverOf(list []config.Listener) string {
 	plain := ""
 	for _, l := range list {
 		host, port, err := net.SplitHostPort(l.Address)
-		if err != nil || port == "0" || strings.HasPrefix(l.Address, "unix:") || strings.HasPrefix(l.Address, "systemd:") {
+		if err != nil || port == "0" || strings.HasPrefix(l.Address, config.UnixPrefix) || strings.HasPrefix(l.Address, config.SystemdPrefix) {
 			continue // a port that only the machine knows
 		}
-		at := net.JoinHostPort(publicHost(host), port)
+		at := net.JoinHostPort(publicHost(l.Address, host), port)
 		if l.TLS != config.TLSOff {
 			return "rtmps://" + at
 		}
@@ -136,21 +137,17 @@ func serverOf(list []config.Listener) string {
 	case plain != "":
 		return plain
 	case len(list) == 0: // no configuration, or one that says nothing of it
-		return "rtmps://" + unknownHost + ":1936"
+		return "rtmps://" + unknownHost + config.DefaultAddress
 	}
 	return "rtmps://" + unknownHost + ":PORT"
 }
 
 // publicHost is the host of an address if encoders elsewhere can know it by that.
-func publicHost(host string) string {
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case err == nil && ip.IsGlobalUnicast() && !ip.IsPrivate():
+func publicHost(address, host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsGlobalUnicast() && !ip.IsPrivate() {
 		return host
-	case err == nil || host == "" || host == "localhost" || strings.ContainsAny(host, "{ "):
-		return unknownHost
 	}
-	return host
+	return cmp.Or(config.HostOf(address), unknownHost)
 }
 
 func keyListCommand() *cobra.Command {
