@@ -375,9 +375,12 @@ func (c *Conn) gather(messages []message) {
 // stream instead of 0. All that the edge says by itself has the time 0.
 const onStream = 1
 
+// usualCommand is enough for the edge's own commands but for long names, in bytes.
+const usualCommand = 192
+
 // command makes a command message.
 func command(values ...Value) message {
-	return message{typ: typeCommand, payload: appendAMF(nil, values...)}
+	return message{typ: typeCommand, payload: appendAMF(make([]byte, 0, usualCommand), values...)}
 }
 
 // streamCommand makes a command message on the leg's message stream.

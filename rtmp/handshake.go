@@ -1,8 +1,9 @@
 package rtmp
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"io"
+	"math/rand/v2"
 	"sync"
 )
 
@@ -23,11 +24,13 @@ func (c *Conn) acceptHandshake() error {
 	if c0 != version {
 		return refuseVersion(c0)
 	}
-	c0c1, err := c.readFull(1 + handshakeSize)
-	if err != nil {
+	b := handshakes.Get().(*handshake)
+	defer handshakes.Put(b)
+	if err := c.readFull(b[handshakeSize:]); err != nil { // C1 lies where S2 echoes it
 		return err
 	}
-	if err := c.greet(c0c1[1:]); err != nil { // S2 echoes C1
+	b.greet()
+	if _, err := c.rw.Write(b[:]); err != nil {
 		return err
 	}
 	return c.skip(handshakeSize)
@@ -38,17 +41,14 @@ type handshake [1 + 2*handshakeSize]byte
 
 var handshakes = sync.Pool{New: func() any { return new(handshake) }}
 
-// greet writes the version, C1 or S1 in the simple form (time and version zero,
-// the rest random), and what follows.
-func (c *Conn) greet(more []byte) error {
-	b := handshakes.Get().(*handshake)
-	defer handshakes.Put(b)
+// greet makes b begin with the version, and C1 or S1 in the simple form: time and
+// version zero, the rest random. No secret hangs on that: it need only differ.
+func (b *handshake) greet() {
 	b[0] = version
 	clear(b[1:9])
-	_, _ = rand.Read(b[9 : 1+handshakeSize]) // never fails
-	n := 1 + handshakeSize + copy(b[1+handshakeSize:], more)
-	_, err := c.rw.Write(b[:n])
-	return err
+	for p := b[9 : 1+handshakeSize]; len(p) > 0; p = p[8:] {
+		binary.NativeEndian.PutUint64(p, rand.Uint64())
+	}
 }
 
 // refuseVersion says what was taken for C0.
@@ -67,7 +67,10 @@ func refuseVersion(c0 byte) error {
 // openHandshake is the client's side, in the simple form that every origin
 // takes. first is sent together with C2.
 func (c *Conn) openHandshake(first []byte) error {
-	if err := c.greet(nil); err != nil {
+	b := handshakes.Get().(*handshake)
+	defer handshakes.Put(b)
+	b.greet()
+	if _, err := c.rw.Write(b[:1+handshakeSize]); err != nil {
 		return err
 	}
 	s0, err := c.peekByte()
@@ -77,15 +80,14 @@ func (c *Conn) openHandshake(first []byte) error {
 	if s0 != version {
 		return breach("the origin answers with handshake version %d instead of 3: not an RTMP server?", s0)
 	}
-	s0s1, err := c.readFull(1 + handshakeSize)
-	if err != nil {
+	s0s1 := b[:1+handshakeSize]
+	if err := c.readFull(s0s1); err != nil {
 		return err
 	}
-	c2 := append(s0s1[1:], first...)
 	if err := c.skip(handshakeSize); err != nil { // S2, not compared
 		return err
 	}
-	_, err = c.rw.Write(c2)
+	_, err = c.rw.Write(append(s0s1[1:], first...)) // C2 echoes S1
 	return err
 }
 
@@ -99,12 +101,10 @@ func (c *Conn) peekByte() (byte, error) {
 	return c.in.Bytes()[0], nil
 }
 
-// readFull reads n bytes. They leave the buffer as they come, so that a peer that
+// readFull fills p. The bytes leave the buffer as they come, so that a peer that
 // sends half of them and waits does not hold one.
-func (c *Conn) readFull(n int) ([]byte, error) {
-	p := make([]byte, 0, n)
-	err := c.take(n, func(b []byte) { p = append(p, b...) })
-	return p, err
+func (c *Conn) readFull(p []byte) error {
+	return c.take(len(p), func(b []byte) { p = p[copy(p, b):] })
 }
 
 // skip reads n bytes.

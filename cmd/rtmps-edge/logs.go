@@ -24,6 +24,9 @@ func setLog(log *logrus.Logger, c config.Log) {
 	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: time.RFC3339})
 }
 
+// usualFields are as many as a line of a stream has.
+const usualFields = 16
+
 // logObserver writes the lines of the contract: one when a stream starts, one
 // when it ends, one per refusal. There is no credential in an Event.
 type logObserver struct{ log *logrus.Logger }
@@ -32,28 +35,38 @@ func newLogObserver(log *logrus.Logger) logObserver { return logObserver{log} }
 
 // Observe implements proxy.Observer.
 func (o logObserver) Observe(e proxy.Event) {
-	fields := logrus.Fields{"session": e.Session, "client": clientText(e.Client)}
+	if e.Kind == proxy.Accepted && !o.log.IsLevelEnabled(logrus.DebugLevel) {
+		return
+	}
+	fields := make(logrus.Fields, usualFields)
+	fields["session"], fields["client"] = e.Session, clientText(e.Client)
 	switch e.Kind {
 	case proxy.Accepted:
-		o.log.WithFields(fields).WithField("listener", e.Listener).Debug("accepted")
+		fields["listener"] = e.Listener
+		o.line(fields).Debug("accepted")
 	case proxy.Refused:
 		about(fields, e)
 		fields["stage"], fields["reason"] = e.Stage, e.Reason
 		if e.Offer != "" {
 			fields["offered"] = e.Offer
 		}
-		o.log.WithFields(fields).Log(refusalLevel(e), "refused")
+		o.line(fields).Log(refusalLevel(e), "refused")
 	case proxy.Started:
 		about(fields, e)
-		o.log.WithFields(fields).Info("stream started")
+		o.line(fields).Info("stream started")
 	case proxy.Ended:
 		about(fields, e)
 		ended(fields, e)
-		o.log.WithFields(fields).Info("stream ended")
+		o.line(fields).Info("stream ended")
 	case proxy.Banned:
-		o.log.WithFields(logrus.Fields{"client": e.Ban.Network.String(), "reason": e.Ban.Why,
+		o.line(logrus.Fields{"client": e.Ban.Network.String(), "reason": e.Ban.Why,
 			"until": e.Ban.Until.Format(time.RFC3339), "count": e.Ban.Count}).Warn("banned")
 	}
+}
+
+// line takes the fields as they are, where WithFields would copy them.
+func (o logObserver) line(fields logrus.Fields) *logrus.Entry {
+	return &logrus.Entry{Logger: o.log, Data: fields}
 }
 
 // refusalLevel keeps the rounds of a login, which are no refusals, out of the log.
@@ -78,14 +91,20 @@ func about(fields logrus.Fields, e proxy.Event) {
 	if e.NameIsKey {
 		name = ""
 	}
-	for key, value := range map[string]string{
-		"subject": e.Subject, "action": string(e.Action), "app": e.App, "name": name, "origin": e.Origin,
-		"server": e.Server, "server_name": e.ServerName, "tls": e.TLS, "encoder": e.Encoder,
-	} {
+	known := func(key, value string) {
 		if value != "" {
 			fields[key] = value
 		}
 	}
+	known("subject", e.Subject)
+	known("action", string(e.Action))
+	known("app", e.App)
+	known("name", name)
+	known("origin", e.Origin)
+	known("server", e.Server)
+	known("server_name", e.ServerName)
+	known("tls", e.TLS)
+	known("encoder", e.Encoder)
 	if e.Subject == "" && e.Fingerprint != "" {
 		fields["key"] = e.Fingerprint
 	}
