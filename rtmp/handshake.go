@@ -24,16 +24,23 @@ func (c *Conn) acceptHandshake() error {
 	if c0 != version {
 		return refuseVersion(c0)
 	}
+	if err := c.echo(); err != nil {
+		return err
+	}
+	return c.skip(handshakeSize)
+}
+
+// echo reads C0 and C1 and answers with S0, S1 and S2. Its buffer is back before
+// C2 is waited for.
+func (c *Conn) echo() error {
 	b := handshakes.Get().(*handshake)
 	defer handshakes.Put(b)
 	if err := c.readFull(b[handshakeSize:]); err != nil { // C1 lies where S2 echoes it
 		return err
 	}
 	b.greet()
-	if _, err := c.rw.Write(b[:]); err != nil {
-		return err
-	}
-	return c.skip(handshakeSize)
+	_, err := c.rw.Write(b[:])
+	return err
 }
 
 // handshake has room for all that one side says at once.
